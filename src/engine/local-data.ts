@@ -11,7 +11,6 @@ import type {
   Operation,
 } from '../protocol/changes.ts';
 import type {
-  CallOptions,
   Diagnostics,
   DiscardOptions,
   DiscardPreview,
@@ -29,6 +28,12 @@ import type {
   UndoImportReport,
 } from '../protocol/engine.ts';
 import type { LocalDataStores } from '../stores/local-data-stores.ts';
+
+export interface CallOptions {
+  readonly signal?: AbortSignal;
+  /** Milliseconds. */
+  readonly timeoutMs?: number;
+}
 
 export interface LocalData {
   /** Zustand vanilla stores, updated once per commit. */

@@ -44,12 +44,6 @@ export interface QueryResult {
   readonly truncated?: boolean;
 }
 
-export interface CallOptions {
-  readonly signal?: AbortSignal;
-  /** Milliseconds. */
-  readonly timeoutMs?: number;
-}
-
 export type Comparison =
   '=' | '!=' | '<' | '<=' | '>' | '>=' | 'in' | 'contains' | 'startsWith' | 'isNull' | 'isNotNull';
 
