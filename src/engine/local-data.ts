@@ -11,6 +11,7 @@ import type {
   Operation,
 } from '../protocol/changes.ts';
 import type {
+  CommitEvent,
   Diagnostics,
   DiscardOptions,
   DiscardPreview,
@@ -23,6 +24,7 @@ import type {
   QueryEntitiesOptions,
   QueryResult,
   RegisterEntityType,
+  StoreSnapshot,
   Transaction,
   TransactionResult,
   UndoImportReport,
@@ -38,6 +40,10 @@ export interface CallOptions {
 export interface LocalData {
   /** Zustand vanilla stores, updated once per commit. */
   readonly stores: LocalDataStores;
+  /** What `stores` are fed with, for who keeps a mirror of them elsewhere; returns unsubscribe. */
+  onCommit(listener: (event: CommitEvent) => void): () => void;
+  /** What a mirror starts from; every commit that is not in it comes to the listeners after it. */
+  snapshot(): Promise<StoreSnapshot>;
 
   createChangesTable(): Promise<void>;
   doesChangesTableExist(): Promise<boolean>;
