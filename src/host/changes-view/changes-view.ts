@@ -1,0 +1,220 @@
+// The Changes view: groups by status, a page at a time, kept current at most four times a second. It reads pages only
+// of groups that are expanded and never holds more than has been asked for.
+import * as vscode from 'vscode';
+import { type Change, noChanges } from '../../protocol/changes.ts';
+import { CHANGES_VIEW_ID, CONTEXT_KEYS, type ChangeTarget } from '../contributions.ts';
+import { type DatabaseState, inUseBy } from '../database.ts';
+import type { HostBase } from '../host.ts';
+import {
+  type ChangeElement,
+  type ChangesElement,
+  GROUPS,
+  GROUP_IDS,
+  type GroupId,
+  countOf,
+  elementId,
+  groupOf,
+  needingAPerson,
+} from './elements.ts';
+import { changeTooltip, treeItemOf } from './presentation.ts';
+import { Throttle } from './throttle.ts';
+
+const REFRESH_EVERY_MS = 250;
+/** The most `listChanges` gives at once. */
+const LARGEST_READ = 1_000;
+
+export class ChangesView implements vscode.TreeDataProvider<ChangesElement>, vscode.Disposable {
+  readonly #host: HostBase;
+  readonly #view: vscode.TreeView<ChangesElement>;
+  readonly #invalidated = new vscode.EventEmitter<ChangesElement | undefined>();
+  readonly onDidChangeTreeData = this.#invalidated.event;
+  readonly #groupElements = new Map<GroupId, ChangesElement>(
+    GROUP_IDS.map((group) => [group, { kind: 'group', group }]),
+  );
+  /** How many changes of a group a person has asked for. */
+  readonly #wanted = new Map<GroupId, number>();
+  readonly #shown = new Map<GroupId, readonly ChangeElement[]>();
+  readonly #dirty = new Set<GroupId>();
+  readonly #throttle = new Throttle(REFRESH_EVERY_MS, () => this.#refresh());
+  readonly #disposables: vscode.Disposable[];
+  #visibleGroups = '';
+  #contextKeys = '';
+  #unsubscribe = () => {};
+
+  constructor(host: HostBase) {
+    this.#host = host;
+    this.#view = vscode.window.createTreeView(CHANGES_VIEW_ID, {
+      treeDataProvider: this,
+      canSelectMany: true,
+      showCollapseAll: false,
+    });
+    this.#disposables = [
+      this.#view,
+      this.#invalidated,
+      this.#throttle,
+      host.database.onDidChangeState((state) => this.#connect(state)),
+    ];
+    this.#connect(host.database.state);
+  }
+
+  get selection(): readonly ChangesElement[] {
+    return this.#view.selection;
+  }
+
+  /** Shows the view and gives it the focus. */
+  async focus(): Promise<void> {
+    await vscode.commands.executeCommand(`${CHANGES_VIEW_ID}.focus`);
+  }
+
+  /** Shows the view and selects a change in it, when the change is among those on show. */
+  async reveal(changeId: string): Promise<void> {
+    await this.focus();
+    for (const elements of this.#shown.values()) {
+      const element = elements.find(({ change }) => change.id === changeId);
+      if (element !== undefined) return this.#view.reveal(element, { select: true, focus: true });
+    }
+  }
+
+  loadMore(group: GroupId): void {
+    const { changesPageSize } = this.#host.settings();
+    this.#wanted.set(group, (this.#wanted.get(group) ?? changesPageSize) + changesPageSize);
+    this.#invalidated.fire(this.#groupElements.get(group));
+  }
+
+  /** The ids a command is to act on: what it was given, else what is selected. */
+  targets(target?: ChangeTarget, selected?: readonly ChangeTarget[]): string[] {
+    const given =
+      selected !== undefined && selected.length > 0 ? selected : target === undefined ? this.selection : [target];
+    const ids = given.flatMap((one) => {
+      if ('changeId' in one) return [one.changeId];
+      return one.kind === 'change' ? [one.change.id] : [];
+    });
+    return [...new Set(ids)];
+  }
+
+  getTreeItem(element: ChangesElement): vscode.TreeItem {
+    return treeItemOf(element, this.#counts());
+  }
+
+  getParent(element: ChangesElement): ChangesElement | undefined {
+    return element.kind === 'group' ? undefined : this.#groupElements.get(element.group);
+  }
+
+  async getChildren(element?: ChangesElement): Promise<ChangesElement[]> {
+    if (this.#host.database.state.kind !== 'ready') return [];
+    if (element === undefined) return this.#groups();
+    return element.kind === 'group' ? this.#page(element.group) : [];
+  }
+
+  /** The tooltip is made when it is asked for; the pages stay small and the tree quick. */
+  async resolveTreeItem(item: vscode.TreeItem, element: ChangesElement): Promise<vscode.TreeItem> {
+    if (element.kind !== 'change') return item;
+    const { state } = this.#host.database;
+    const current = state.kind === 'ready' ? await state.data.getChange(element.change.id) : undefined;
+    item.tooltip = changeTooltip(current ?? element.change, Date.now());
+    return item;
+  }
+
+  dispose(): void {
+    this.#unsubscribe();
+    for (const disposable of this.#disposables) disposable.dispose();
+  }
+
+  #connect(state: DatabaseState): void {
+    this.#unsubscribe();
+    this.#unsubscribe = () => {};
+    this.#wanted.clear();
+    this.#shown.clear();
+    this.#view.description = state.kind === 'in-use' ? inUseBy(state) : undefined;
+    if (state.kind === 'ready') {
+      const { changes } = state.data.stores;
+      this.#unsubscribe = changes.subscribe(({ touched, counts }, before) => {
+        if (counts !== before.counts) this.#markCounts(before.counts);
+        for (const { status } of touched) this.#dirty.add(groupOf(status));
+        this.#throttle.call();
+      });
+    }
+    this.#visibleGroups = '';
+    this.#showTotals();
+    this.#invalidated.fire(undefined);
+  }
+
+  /** A group that something left is out of date as well. */
+  #markCounts(before: ReturnType<typeof noChanges> | Readonly<ReturnType<typeof noChanges>>): void {
+    const now = this.#counts();
+    for (const group of GROUP_IDS) {
+      if (countOf(group, before) !== countOf(group, now)) this.#dirty.add(group);
+    }
+  }
+
+  #refresh(): void {
+    this.#showTotals();
+    const groups = this.#groups().map(elementId).join();
+    if (groups !== this.#visibleGroups) {
+      this.#dirty.clear();
+      this.#invalidated.fire(undefined);
+      return;
+    }
+    for (const group of this.#dirty) this.#invalidated.fire(this.#groupElements.get(group));
+    this.#dirty.clear();
+  }
+
+  #showTotals(): void {
+    const counts = this.#counts();
+    const needing = needingAPerson(counts);
+    const badge =
+      needing === 0 ? undefined : { value: needing, tooltip: `${needing.toLocaleString()} changes need you` };
+    if (this.#view.badge?.value !== badge?.value) this.#view.badge = badge;
+    const empty = GROUP_IDS.every((group) => countOf(group, counts) === 0);
+    const keys = `${empty}${needing > 0}`;
+    if (keys === this.#contextKeys) return;
+    this.#contextKeys = keys;
+    void vscode.commands.executeCommand('setContext', CONTEXT_KEYS.empty, empty);
+    void vscode.commands.executeCommand('setContext', CONTEXT_KEYS.hasFailed, needing > 0);
+  }
+
+  #groups(): ChangesElement[] {
+    const counts = this.#counts();
+    const elements = GROUP_IDS.filter((group) => countOf(group, counts) > 0).flatMap(
+      (group) => this.#groupElements.get(group) ?? [],
+    );
+    this.#visibleGroups = elements.map(elementId).join();
+    return elements;
+  }
+
+  async #page(group: GroupId): Promise<ChangesElement[]> {
+    const { changesPageSize } = this.#host.settings();
+    const wanted = this.#wanted.get(group) ?? changesPageSize;
+    const changes = await this.#read(group, wanted);
+    const elements = changes.map((change): ChangeElement => ({ kind: 'change', group, change }));
+    this.#shown.set(group, elements);
+    const more = countOf(group, this.#counts()) > elements.length && elements.length >= wanted;
+    return more ? [...elements, { kind: 'more', group, shown: elements.length }] : elements;
+  }
+
+  async #read(group: GroupId, wanted: number): Promise<Change[]> {
+    const { statuses, order } = GROUPS[group];
+    const changes: Change[] = [];
+    let after: number | undefined;
+    while (changes.length < wanted) {
+      const { state } = this.#host.database;
+      if (state.kind !== 'ready') return [];
+      const limit = Math.min(LARGEST_READ, wanted - changes.length);
+      const page = await state.data.listChanges({
+        status: statuses,
+        order,
+        limit,
+        ...(after === undefined ? {} : { after }),
+      });
+      changes.push(...page.changes);
+      if (page.next === null) break;
+      after = page.next;
+    }
+    return changes;
+  }
+
+  #counts() {
+    const { state } = this.#host.database;
+    return state.kind === 'ready' ? state.data.stores.changes.getState().counts : noChanges();
+  }
+}

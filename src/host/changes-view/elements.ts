@@ -1,0 +1,104 @@
+// The elements of the Changes view: groups, changes and "Load more" rows, as plain data with stable ids.
+// Must not import `vscode`: the argument types of commands are made of these.
+import type { Change, ChangeCounts, ChangeStatus } from '../../protocol/changes.ts';
+
+export const GROUP_IDS = ['failed', 'blocked', 'retrying', 'pending', 'finished'] as const;
+export type GroupId = (typeof GROUP_IDS)[number];
+
+export interface Group {
+  readonly id: GroupId;
+  readonly label: string;
+  readonly statuses: readonly ChangeStatus[];
+  /** What waits is shown in the order it will run; what is done, newest first. */
+  readonly order: 'asc' | 'desc';
+  readonly startsExpanded: boolean;
+}
+
+export const GROUPS: Readonly<Record<GroupId, Group>> = {
+  failed: { id: 'failed', label: 'Failed', statuses: ['failed', 'conflicted'], order: 'asc', startsExpanded: true },
+  blocked: { id: 'blocked', label: 'Blocked', statuses: ['blocked'], order: 'asc', startsExpanded: true },
+  retrying: { id: 'retrying', label: 'Retrying', statuses: ['retrying'], order: 'asc', startsExpanded: true },
+  pending: { id: 'pending', label: 'Pending', statuses: ['pending'], order: 'asc', startsExpanded: true },
+  finished: {
+    id: 'finished',
+    label: 'Finished',
+    statuses: ['applied', 'synced', 'discarded'],
+    order: 'desc',
+    startsExpanded: false,
+  },
+};
+
+export type GroupElement = { readonly kind: 'group'; readonly group: GroupId };
+export type ChangeElement = { readonly kind: 'change'; readonly group: GroupId; readonly change: Change };
+export type MoreElement = { readonly kind: 'more'; readonly group: GroupId; readonly shown: number };
+export type ChangesElement = GroupElement | ChangeElement | MoreElement;
+
+export function elementId(element: ChangesElement): string {
+  switch (element.kind) {
+    case 'group':
+      return `group:${element.group}`;
+    case 'change':
+      return `change:${element.change.id}`;
+    case 'more':
+      return `more:${element.group}`;
+  }
+}
+
+export function groupOf(status: ChangeStatus): GroupId {
+  switch (status) {
+    case 'failed':
+    case 'conflicted':
+      return 'failed';
+    case 'blocked':
+    case 'retrying':
+    case 'pending':
+      return status;
+    case 'applied':
+    case 'synced':
+    case 'discarded':
+      return 'finished';
+  }
+}
+
+export function countOf(group: GroupId, counts: ChangeCounts): number {
+  return GROUPS[group].statuses.reduce((sum, status) => sum + counts[status], 0);
+}
+
+/** How many changes wait for a person; the view's badge. */
+export function needingAPerson(counts: ChangeCounts): number {
+  return counts.failed + counts.conflicted;
+}
+
+export const CAPABILITIES = ['retry', 'edit', 'discard', 'restore', 'error', 'compare', 'entity'] as const;
+export type Capability = (typeof CAPABILITIES)[number];
+
+/** What can be done with a change as it is now; menus offer nothing else. */
+export function capabilitiesOf(change: Change): Capability[] {
+  const { status } = change;
+  const failed = status === 'failed' || status === 'conflicted' || status === 'retrying';
+  const waits = failed || status === 'blocked' || status === 'pending';
+  const can: Readonly<Record<Capability, boolean>> = {
+    retry: failed,
+    edit: waits && change.operation !== 'delete',
+    discard: waits,
+    restore: status === 'discarded',
+    error: change.error !== null,
+    compare: change.operation === 'update',
+    entity: true,
+  };
+  return CAPABILITIES.filter((capability) => can[capability]);
+}
+
+/** Such as `change;retry;edit;discard;error;entity`, for `viewItem =~ /\bretry\b/`. */
+export function contextValueOf(element: ChangesElement, counts: ChangeCounts): string {
+  switch (element.kind) {
+    case 'group': {
+      const retryable = element.group === 'failed' || element.group === 'retrying';
+      return retryable && countOf(element.group, counts) > 0 ? 'group;retryGroup' : 'group';
+    }
+    case 'change':
+      return ['change', ...capabilitiesOf(element.change)].join(';');
+    case 'more':
+      return 'more';
+  }
+}

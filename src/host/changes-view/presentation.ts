@@ -1,0 +1,160 @@
+// How an element of the Changes view looks: icon, label, short description, tooltip. Reads data only; no engine calls.
+import * as vscode from 'vscode';
+import type { Change, ChangeCounts, ChangeStatus, Operation } from '../../protocol/changes.ts';
+import { type ChangesElement, GROUPS, type GroupId, contextValueOf, countOf, elementId } from './elements.ts';
+
+export function treeItemOf(element: ChangesElement, counts: ChangeCounts): vscode.TreeItem {
+  const item = itemOf(element, counts);
+  item.id = elementId(element);
+  item.contextValue = contextValueOf(element, counts);
+  return item;
+}
+
+function itemOf(element: ChangesElement, counts: ChangeCounts): vscode.TreeItem {
+  switch (element.kind) {
+    case 'group':
+      return groupItem(element.group, counts);
+    case 'change':
+      return changeItem(element.change);
+    case 'more':
+      return moreItem(element.group, element.shown, counts);
+  }
+}
+
+function groupItem(id: GroupId, counts: ChangeCounts): vscode.TreeItem {
+  const { Expanded, Collapsed } = vscode.TreeItemCollapsibleState;
+  const group = GROUPS[id];
+  const item = new vscode.TreeItem(group.label, group.startsExpanded ? Expanded : Collapsed);
+  const count = countOf(id, counts).toLocaleString();
+  item.description = count;
+  item.tooltip = `${group.label}: ${count}. ${GROUP_MEANINGS[id]}`;
+  item.accessibilityInformation = { label: `${group.label}, ${count} changes` };
+  return item;
+}
+
+const GROUP_MEANINGS: Readonly<Record<GroupId, string>> = {
+  failed: 'These need you: edit and retry, or discard.',
+  blocked: 'These wait for another change and go on by themselves once it is through.',
+  retrying: 'These met a passing trouble and are tried again by themselves.',
+  pending: 'These are next.',
+  finished: 'Applied or discarded; the newest first.',
+};
+
+function changeItem(change: Change): vscode.TreeItem {
+  const { entityType, entityId, operation, status } = change;
+  const item = new vscode.TreeItem(`${OPERATION_WORDS[operation]} ${entityType} ${entityId}`);
+  const reason = reasonOf(change);
+  item.description = reason;
+  item.iconPath = iconOf(status, operation);
+  item.accessibilityInformation = {
+    label: `${status} change: ${operation} ${entityType} ${entityId}${reason === '' ? '' : `, ${reason}`}`,
+  };
+  item.command = {
+    command: 'localData.change.show',
+    title: 'Show Change',
+    arguments: [{ changeId: change.id }],
+  };
+  return item;
+}
+
+const OPERATION_WORDS: Readonly<Record<Operation, string>> = { insert: 'Insert', update: 'Update', delete: 'Delete' };
+
+/** Short: the row is narrow. The whole reason stands in the tooltip. */
+function reasonOf(change: Change): string {
+  switch (change.status) {
+    case 'applied':
+    case 'synced':
+      return `${change.status} ${timeOf(change.appliedAt ?? change.timestamp)}`;
+    case 'discarded':
+      return `discarded ${timeOf(change.discardedAt ?? change.timestamp)}`;
+    case 'failed':
+    case 'conflicted':
+    case 'blocked':
+    case 'retrying':
+    case 'pending':
+      return change.reason ?? change.error ?? '';
+  }
+}
+
+/** The icon tells the operation of what waits or is done, and the colour how it stands; a failure has a sign of its own. */
+function iconOf(status: ChangeStatus, operation: Operation): vscode.ThemeIcon {
+  const icon = (name: string, color?: string) =>
+    color === undefined ? new vscode.ThemeIcon(name) : new vscode.ThemeIcon(name, new vscode.ThemeColor(color));
+  const sign = OPERATION_ICONS[operation];
+  switch (status) {
+    case 'failed':
+      return icon('error', 'list.errorForeground');
+    case 'conflicted':
+      return icon('git-compare', 'list.errorForeground');
+    case 'retrying':
+      return icon('history', 'list.warningForeground');
+    case 'blocked':
+      return icon('lock', 'list.warningForeground');
+    case 'pending':
+      return icon(sign, 'charts.blue');
+    case 'applied':
+    case 'synced':
+      return icon(sign, 'charts.green');
+    case 'discarded':
+      return icon('circle-slash', 'disabledForeground');
+  }
+}
+
+const OPERATION_ICONS: Readonly<Record<Operation, string>> = {
+  insert: 'diff-added',
+  update: 'diff-modified',
+  delete: 'diff-removed',
+};
+
+function moreItem(group: GroupId, shown: number, counts: ChangeCounts): vscode.TreeItem {
+  const item = new vscode.TreeItem('Load more');
+  item.description = `${shown.toLocaleString()} of ${countOf(group, counts).toLocaleString()}`;
+  item.iconPath = new vscode.ThemeIcon('ellipsis');
+  item.command = { command: 'localData.changes.loadMore', title: 'Load More', arguments: [group] };
+  return item;
+}
+
+/** Everything a person asks of one change, as Markdown. Text from data is escaped: it is shown, never run. */
+export function changeTooltip(change: Change, now: number): vscode.MarkdownString {
+  const text = new vscode.MarkdownString(undefined, true);
+  text.appendMarkdown(`**${OPERATION_WORDS[change.operation]}** `);
+  text.appendText(`${change.entityType} ${change.entityId}`);
+  text.appendMarkdown(`\n\n`);
+  if (change.reason !== null) text.appendText(change.reason).appendMarkdown('\n\n');
+  if (change.error !== null && change.error !== change.reason) text.appendCodeblock(change.error, 'text');
+  const facts = factsOf(change, now);
+  for (const [name, value] of facts) {
+    text.appendMarkdown(`- ${name}: `).appendText(value).appendMarkdown('\n');
+  }
+  return text;
+}
+
+function factsOf(change: Change, now: number): [string, string][] {
+  const facts: [string, string][] = [
+    ['Status', change.status],
+    ['Change', `${change.seq}`],
+    ['Recorded', `${new Date(change.timestamp).toLocaleString()}, ${ORIGINS[change.origin]}`],
+  ];
+  if (change.attempts > 0) facts.push(['Attempts', `${change.attempts}`]);
+  if (change.nextAttemptAt !== null) facts.push(['Next try', nextTry(change.nextAttemptAt, now)]);
+  if (change.failure !== null) facts.push(['Code', change.failure.code]);
+  if (change.failure?.constraint !== undefined) facts.push(['Constraint', change.failure.constraint]);
+  if (change.appliedAt !== null) facts.push(['Applied', new Date(change.appliedAt).toLocaleString()]);
+  if (change.discardedAt !== null) facts.push(['Discarded', new Date(change.discardedAt).toLocaleString()]);
+  if (change.transactionId !== null) facts.push(['Transaction', change.transactionId]);
+  if (change.label !== null) facts.push(['Import', change.label]);
+  return facts;
+}
+
+const ORIGINS = { local: 'by a call', sql: 'by plain SQL', remote: 'from the server' } as const;
+
+function nextTry(at: number, now: number): string {
+  const seconds = Math.ceil((at - now) / 1_000);
+  return seconds <= 0 ? 'now' : `in ${seconds} s, at ${new Date(at).toLocaleTimeString()}`;
+}
+
+function timeOf(at: number): string {
+  const time = new Date(at);
+  const today = new Date().toDateString() === time.toDateString();
+  return today ? time.toLocaleTimeString() : time.toLocaleString();
+}

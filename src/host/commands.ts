@@ -1,0 +1,78 @@
+// The list of all commands. It is typed by the declarations: a command without its definition does not compile.
+import * as vscode from 'vscode';
+import { type AnyCommand, type CommandDefinition, registerCommand } from './command.ts';
+import { adoptDatabase } from './commands/adopt-database.ts';
+import { copyDiagnostics } from './commands/copy-diagnostics.ts';
+import { copyError } from './commands/copy-error.ts';
+import { copyJson } from './commands/copy-json.ts';
+import { createDatabase } from './commands/create-database.ts';
+import { createSampleData } from './commands/create-sample-data.ts';
+import { deleteAllData } from './commands/delete-all-data.ts';
+import { deleteEntity } from './commands/delete-entity.ts';
+import { discardChange } from './commands/discard-change.ts';
+import { editChange } from './commands/edit-change.ts';
+import { importEntities } from './commands/import-entities.ts';
+import { loadMore } from './commands/load-more.ts';
+import { openEntities } from './commands/open-entities.ts';
+import { openEntity } from './commands/open-entity.ts';
+import { pauseProcessing } from './commands/pause-processing.ts';
+import { processNow } from './commands/process-now.ts';
+import { recordChange } from './commands/record-change.ts';
+import { registerEntityType } from './commands/register-entity-type.ts';
+import { restoreChange } from './commands/restore-change.ts';
+import { resumeProcessing } from './commands/resume-processing.ts';
+import { retryChange } from './commands/retry-change.ts';
+import { retryFailed } from './commands/retry-failed.ts';
+import { retryGroup } from './commands/retry-group.ts';
+import { retryType } from './commands/retry-type.ts';
+import { saveEdit } from './commands/save-edit.ts';
+import { showChange } from './commands/show-change.ts';
+import { showDataLocation } from './commands/show-data-location.ts';
+import { showLog } from './commands/show-log.ts';
+import { tryAgain } from './commands/try-again.ts';
+import { undoImport } from './commands/undo-import.ts';
+import { upsertEntity } from './commands/upsert-entity.ts';
+import { usePersonalDatabase } from './commands/use-personal-database.ts';
+import type { CommandId } from './contributions.ts';
+import type { Host } from './host.ts';
+
+const definitions: { readonly [Id in CommandId]: CommandDefinition<Id> } = {
+  'localData.openEntities': openEntities,
+  'localData.recordChange': recordChange,
+  'localData.upsertEntity': upsertEntity,
+  'localData.deleteEntity': deleteEntity,
+  'localData.import': importEntities,
+  'localData.undoImport': undoImport,
+  'localData.retryFailed': retryFailed,
+  'localData.retryType': retryType,
+  'localData.pauseProcessing': pauseProcessing,
+  'localData.resumeProcessing': resumeProcessing,
+  'localData.processNow': processNow,
+  'localData.registerEntityType': registerEntityType,
+  'localData.createSampleData': createSampleData,
+  'localData.showDataLocation': showDataLocation,
+  'localData.showLog': showLog,
+  'localData.copyDiagnostics': copyDiagnostics,
+  'localData.deleteAllData': deleteAllData,
+  'localData.tryAgain': tryAgain,
+  'localData.createDatabase': createDatabase,
+  'localData.usePersonalDatabase': usePersonalDatabase,
+  'localData.adoptDatabase': adoptDatabase,
+  'localData.change.retry': retryChange,
+  'localData.change.retryGroup': retryGroup,
+  'localData.change.edit': editChange,
+  'localData.change.saveEdit': saveEdit,
+  'localData.change.discard': discardChange,
+  'localData.change.restore': restoreChange,
+  'localData.change.show': showChange,
+  'localData.change.openEntity': openEntity,
+  'localData.change.copyError': copyError,
+  'localData.change.copyJson': copyJson,
+  'localData.changes.loadMore': loadMore,
+};
+
+export function registerCommands(host: Host): vscode.Disposable {
+  return vscode.Disposable.from(
+    ...Object.values(definitions).map((definition: AnyCommand) => registerCommand(host, definition)),
+  );
+}

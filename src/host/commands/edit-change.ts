@@ -1,0 +1,14 @@
+// Opens the payload of a change as an editable document; saving it retries the change.
+import * as vscode from 'vscode';
+import { defineCommand } from '../command.ts';
+import { chosenChange } from '../chosen-changes.ts';
+import { editUri } from '../documents/edit-documents.ts';
+import { CannotActError } from '../notices.ts';
+
+export const editChange = defineCommand('localData.change.edit', async (host, target) => {
+  const change = await chosenChange(host, target);
+  if (change.operation === 'delete') {
+    throw new CannotActError('Local Data: a delete has no payload to edit. Retry or discard it.', []);
+  }
+  await vscode.window.showTextDocument(editUri(change), { preview: false });
+});

@@ -1,0 +1,6 @@
+// Lets the change processor run again.
+import { defineCommand } from '../command.ts';
+
+export const resumeProcessing = defineCommand('localData.resumeProcessing', async (host) => {
+  host.database.require().startChangeProcessor();
+});

@@ -1,0 +1,152 @@
+// The payload of a change as an editable JSON document. Saving by hand records the edit and retries the change; saving
+// by itself (auto save) only keeps the draft, and closing changes nothing.
+import * as vscode from 'vscode';
+import type { Change, JsonObject } from '../../protocol/changes.ts';
+import { SCHEMES } from '../contributions.ts';
+import type { Host } from '../host.ts';
+import { outcomeOf } from '../outcome.ts';
+import { schemaUri } from './schema-documents.ts';
+
+export function editUri(change: Change): vscode.Uri {
+  const name = `${change.entityType} ${change.entityId}`.replaceAll('/', '∕');
+  return vscode.Uri.from({ scheme: SCHEMES.edit, path: `/${change.id}/${name}.json` });
+}
+
+export function registerEditDocuments(host: Host): vscode.Disposable {
+  const files = new EditDocuments(host);
+  return vscode.Disposable.from(
+    files,
+    vscode.workspace.registerFileSystemProvider(SCHEMES.edit, files, { isCaseSensitive: true }),
+    vscode.workspace.onWillSaveTextDocument(({ document, reason }) => {
+      if (document.uri.scheme === SCHEMES.edit) files.noteReason(document.uri, reason);
+    }),
+    vscode.workspace.onDidCloseTextDocument(({ uri }) => {
+      if (uri.scheme === SCHEMES.edit) files.forget(uri);
+    }),
+  );
+}
+
+interface Draft {
+  readonly text: Uint8Array;
+  readonly savedAt: number;
+}
+
+class EditDocuments implements vscode.FileSystemProvider, vscode.Disposable {
+  readonly #host: Host;
+  readonly #changed = new vscode.EventEmitter<vscode.FileChangeEvent[]>();
+  readonly onDidChangeFile = this.#changed.event;
+  readonly #drafts = new Map<string, Draft>();
+  readonly #autoSaved = new Set<string>();
+
+  constructor(host: Host) {
+    this.#host = host;
+  }
+
+  noteReason({ path }: vscode.Uri, reason: vscode.TextDocumentSaveReason): void {
+    if (reason === vscode.TextDocumentSaveReason.Manual) this.#autoSaved.delete(path);
+    else this.#autoSaved.add(path);
+  }
+
+  forget({ path }: vscode.Uri): void {
+    this.#drafts.delete(path);
+    this.#autoSaved.delete(path);
+  }
+
+  watch(): vscode.Disposable {
+    return new vscode.Disposable(() => {});
+  }
+
+  async stat(uri: vscode.Uri): Promise<vscode.FileStat> {
+    const draft = this.#drafts.get(uri.path);
+    const change = await this.#change(uri);
+    const size = draft?.text.byteLength ?? payloadText(change).byteLength;
+    return { type: vscode.FileType.File, ctime: change.timestamp, mtime: draft?.savedAt ?? change.timestamp, size };
+  }
+
+  async readFile(uri: vscode.Uri): Promise<Uint8Array> {
+    return this.#drafts.get(uri.path)?.text ?? payloadText(await this.#change(uri));
+  }
+
+  async writeFile(uri: vscode.Uri, content: Uint8Array): Promise<void> {
+    if (!this.#autoSaved.delete(uri.path)) await this.#apply(uri, content);
+    this.#drafts.set(uri.path, { text: content, savedAt: Date.now() });
+    this.#changed.fire([{ type: vscode.FileChangeType.Changed, uri }]);
+  }
+
+  readDirectory(): [string, vscode.FileType][] {
+    return [];
+  }
+
+  createDirectory(uri: vscode.Uri): void {
+    throw vscode.FileSystemError.NoPermissions(uri);
+  }
+
+  delete(uri: vscode.Uri): void {
+    throw vscode.FileSystemError.NoPermissions(uri);
+  }
+
+  rename(uri: vscode.Uri): void {
+    throw vscode.FileSystemError.NoPermissions(uri);
+  }
+
+  dispose(): void {
+    this.#changed.dispose();
+  }
+
+  async #apply(uri: vscode.Uri, content: Uint8Array): Promise<void> {
+    const data = this.#host.database.require();
+    const { parsePayload } = await import('./payload.ts');
+    const payload = parsePayload(new TextDecoder().decode(content), isSchemaNote);
+    const { id } = await this.#change(uri);
+    const edited = await data.editChange(id, payload);
+    if (edited.status === 'failed') await data.retryChange(id);
+    // Not awaited: the save is done; what becomes of the change is told when it is known.
+    void outcomeOf(this.#host, id).then((outcome) => this.#tell(uri, outcome));
+  }
+
+  async #tell(uri: vscode.Uri, change: Change): Promise<void> {
+    const name = `${change.entityType} ${change.entityId}`;
+    switch (change.status) {
+      case 'applied':
+      case 'synced':
+        vscode.window.setStatusBarMessage(`$(check) ${name} applied`, 5_000);
+        return closeUnchanged(uri);
+      case 'failed':
+      case 'conflicted':
+        await vscode.window.showErrorMessage(`${name} failed again: ${change.error ?? change.reason ?? ''}`);
+        return;
+      default:
+        vscode.window.setStatusBarMessage(`$(clock) ${name}: ${change.reason ?? change.status}`, 5_000);
+    }
+  }
+
+  /** A document restored at start-up is asked for before the database is open. */
+  async #change(uri: vscode.Uri): Promise<Change> {
+    const [, id] = uri.path.split('/');
+    if (id === undefined || !uri.path.endsWith('.json')) throw vscode.FileSystemError.FileNotFound(uri);
+    const state = await this.#host.database.whenSettled();
+    if (state.kind !== 'ready') throw vscode.FileSystemError.Unavailable(uri);
+    const change = await state.data.getChange(id);
+    if (change === undefined) throw vscode.FileSystemError.FileNotFound(uri);
+    return change;
+  }
+}
+
+/** The document names its schema, which JSON editors then use; the note is taken off again when the payload is saved. */
+function payloadText(change: Change): Uint8Array {
+  const payload: JsonObject = change.data ?? {};
+  const note = '$schema' in payload ? {} : { $schema: schemaUri(change.entityType, change.operation).toString() };
+  return new TextEncoder().encode(`${JSON.stringify({ ...note, ...payload }, null, 2)}\n`);
+}
+
+function isSchemaNote(key: string, value: unknown): boolean {
+  return key === '$schema' && typeof value === 'string' && value.startsWith(`${SCHEMES.schema}:`);
+}
+
+async function closeUnchanged(uri: vscode.Uri): Promise<void> {
+  const tabs = vscode.window.tabGroups.all.flatMap((group) => group.tabs);
+  const own = tabs.filter(
+    ({ input, isDirty }) => input instanceof vscode.TabInputText && input.uri.toString() === uri.toString() && !isDirty,
+  );
+  await vscode.window.tabGroups.close(own);
+}

@@ -1,0 +1,78 @@
+// Read-only documents: a change as it is, an entity before and after it, and reports. What a change's document shows
+// is derived from its address, so that it survives a reload; looking changes nothing.
+import * as vscode from 'vscode';
+import type { LocalData } from '../../engine/local-data.ts';
+import type { Change, JsonObject } from '../../protocol/changes.ts';
+import { SCHEMES } from '../contributions.ts';
+import type { Host } from '../host.ts';
+
+type Part = 'change' | 'before' | 'after';
+
+const reports = new Map<string, string>();
+
+export function changeUri(change: Change, part: Part): vscode.Uri {
+  const name = `${change.entityType} ${change.entityId}`.replaceAll('/', '∕');
+  return vscode.Uri.from({ scheme: SCHEMES.view, path: `/${part}/${change.id}/${name}.json` });
+}
+
+/** Opens a text that is made once, such as the report of an import. */
+export async function showReport(name: string, text: string): Promise<void> {
+  const uri = vscode.Uri.from({ scheme: SCHEMES.view, path: `/report/${Date.now()}/${name.replaceAll('/', '∕')}` });
+  reports.set(uri.path, text);
+  await vscode.window.showTextDocument(uri, { preview: false });
+}
+
+export function registerViewDocuments(host: Host): vscode.Disposable {
+  const changed = new vscode.EventEmitter<vscode.Uri>();
+  const provider = vscode.workspace.registerTextDocumentContentProvider(SCHEMES.view, {
+    onDidChange: changed.event,
+    provideTextDocumentContent: (uri) => contentOf(host, uri),
+  });
+  // A document that was restored before the database was open is shown again once it is.
+  const reopened = host.database.onDidChangeState(({ kind }) => {
+    if (kind !== 'ready') return;
+    for (const { uri } of vscode.workspace.textDocuments) if (uri.scheme === SCHEMES.view) changed.fire(uri);
+  });
+  const closed = vscode.workspace.onDidCloseTextDocument(({ uri }) => {
+    if (uri.scheme === SCHEMES.view) reports.delete(uri.path);
+  });
+  return vscode.Disposable.from(changed, provider, reopened, closed);
+}
+
+async function contentOf(host: Host, uri: vscode.Uri): Promise<string> {
+  const [, part, id] = uri.path.split('/');
+  if (part === 'report') return reports.get(uri.path) ?? 'This report was made in an earlier session and is gone.\n';
+  const { state } = host.database;
+  if (state.kind !== 'ready' || id === undefined) return 'The database is not open.\n';
+  const change = await state.data.getChange(id);
+  if (change === undefined) return 'This change is no longer there.\n';
+  switch (part) {
+    case 'before':
+      return toText(await entityBefore(state.data, change));
+    case 'after':
+      return toText(await entityAfter(state.data, change));
+    default:
+      return toText({ ...change });
+  }
+}
+
+async function entityBefore(data: LocalData, change: Change): Promise<JsonObject | null> {
+  return change.processedLocal ? change.previous : currentEntity(data, change);
+}
+
+async function entityAfter(data: LocalData, change: Change): Promise<JsonObject | null> {
+  if (change.operation === 'delete') return null;
+  if (change.processedLocal && change.result !== null) return change.result;
+  const before = change.operation === 'update' ? await entityBefore(data, change) : null;
+  return { ...before, ...change.data };
+}
+
+async function currentEntity(data: LocalData, { entityType, entityId }: Change): Promise<JsonObject | null> {
+  const types = await data.listEntityTypes();
+  if (!types.some((info) => info.entityType === entityType)) return null;
+  return (await data.getEntity(entityType, entityId)) ?? null;
+}
+
+export function toText(value: object | null): string {
+  return value === null ? '' : `${JSON.stringify(value, null, 2)}\n`;
+}

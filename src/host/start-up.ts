@@ -1,0 +1,57 @@
+// What happens by itself once VS Code has started: an existing database is opened, and the demo workspace, and only it,
+// gets its database and sample data unasked and shows the Changes view beside the Entities panel.
+import * as vscode from 'vscode';
+import { touchesEngine } from './settings.ts';
+import type { Host } from './host.ts';
+
+export function registerStartUp(host: Host): vscode.Disposable {
+  void startUp(host);
+  return vscode.Disposable.from(
+    vscode.workspace.onDidGrantWorkspaceTrust(() => void startUp(host)),
+    vscode.workspace.onDidChangeWorkspaceFolders(() => {
+      if (host.database.state.kind === 'no-folder') void startUp(host);
+    }),
+    vscode.workspace.onDidChangeConfiguration((event) => {
+      if (touchesEngine(event) && host.database.state.kind !== 'restricted') void host.database.reopen();
+    }),
+  );
+}
+
+async function startUp(host: Host): Promise<void> {
+  try {
+    const demo = await isDemoWorkspace();
+    const state = await host.database.openExisting();
+    if (demo && vscode.workspace.isTrusted) await showDemo(host);
+    if (state.kind === 'no-database') await noteUnclaimed(await state.place.unclaimed());
+  } catch (error) {
+    // In the background nobody is interrupted: the view and the status bar say what the state is.
+    host.log.error(error instanceof Error ? error : String(error));
+  }
+}
+
+async function showDemo(host: Host): Promise<void> {
+  const state = host.database.state.kind === 'no-database' ? await host.database.create() : host.database.state;
+  await host.changesView.focus();
+  if (state.kind !== 'ready') return;
+  const types = await state.data.listEntityTypes();
+  if (types.length === 0) await state.data.createSampleData();
+  host.entitiesPanel.open({ entityType: 'Task' });
+}
+
+async function noteUnclaimed(unclaimed: readonly unknown[]): Promise<void> {
+  await vscode.commands.executeCommand('setContext', 'localData.hasUnclaimed', unclaimed.length > 0);
+}
+
+/** `.localdata/localdata.json` with `"demo": true` marks the demo workspace. */
+async function isDemoWorkspace(): Promise<boolean> {
+  const folder = vscode.workspace.workspaceFolders?.[0];
+  if (folder === undefined) return false;
+  const file = vscode.Uri.joinPath(folder.uri, '.localdata', 'localdata.json');
+  try {
+    const content: unknown = JSON.parse(new TextDecoder().decode(await vscode.workspace.fs.readFile(file)));
+    return typeof content === 'object' && content !== null && 'demo' in content && content.demo === true;
+  } catch {
+    // No such file, or not JSON: then it is no demo workspace.
+    return false;
+  }
+}

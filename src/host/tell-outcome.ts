@@ -1,0 +1,14 @@
+// Says in the status bar what became of a change that a person has just sent on its way. A failure is shown where all
+// failures are, in the Changes view and its badge.
+import * as vscode from 'vscode';
+import type { Change } from '../protocol/changes.ts';
+
+const SHOWN_MS = 5_000;
+
+export function tellOutcome(change: Change): void {
+  const name = `${change.entityType} ${change.entityId}`;
+  const done = change.status === 'applied' || change.status === 'synced';
+  const icon = done ? '$(check)' : change.status === 'failed' ? '$(error)' : '$(clock)';
+  const detail = done ? 'applied' : `${change.status}: ${change.reason ?? change.error ?? ''}`;
+  vscode.window.setStatusBarMessage(`${icon} ${name} ${detail}`, SHOWN_MS);
+}
