@@ -1,0 +1,137 @@
+// Rows of `local_changes` as changes. The status comes from the table's generated column alone; the reason from here alone.
+import type { Change, ChangeOrigin, ChangeStatus, Failure, JsonObject, Operation } from '../protocol/changes.ts';
+
+export interface ChangeRow {
+  readonly [column: string]: unknown;
+  readonly id: string;
+  readonly seq: number;
+  readonly entity_type: string;
+  readonly entity_id: string;
+  readonly operation: Operation;
+  readonly data: JsonObject | null;
+  readonly timestamp: number;
+  readonly processed_local: boolean;
+  readonly processed_sync: boolean;
+  readonly error: string | null;
+  readonly attempts: number;
+  readonly status: ChangeStatus;
+  readonly origin: ChangeOrigin;
+  readonly transaction_id: string | null;
+  readonly label: string | null;
+  readonly previous: JsonObject | null;
+  readonly result: JsonObject | null;
+  readonly failure: Failure | null;
+  readonly blocked_by: number | null;
+  readonly next_attempt_at: number | null;
+  readonly applied_at: number | null;
+  readonly discarded_at: number | null;
+}
+
+const LIGHT_COLUMNS = [
+  'id',
+  'seq',
+  'entity_type',
+  'entity_id',
+  'operation',
+  'data',
+  'timestamp',
+  'processed_local',
+  'processed_sync',
+  'error',
+  'attempts',
+  'status',
+  'origin',
+  'transaction_id',
+  'label',
+  'failure',
+  'blocked_by',
+  'next_attempt_at',
+  'applied_at',
+  'discarded_at',
+] as const;
+
+/** Select list without the entity before and after, which events leave out. */
+export function lightColumns(alias: string): string {
+  return LIGHT_COLUMNS.map((column) => `${alias}.${column}`).join(', ');
+}
+
+/** Select list with the entity before and after; an absent `result` of an applied change is what `data` says. */
+export function allColumns(alias: string): string {
+  const applied = `${alias}.result IS NULL AND ${alias}.processed_local`;
+  return `${lightColumns(alias)}, ${alias}.previous, CASE
+    WHEN ${applied} AND ${alias}.operation = 'insert' THEN ${alias}.data
+    WHEN ${applied} AND ${alias}.operation = 'update' THEN ${alias}.previous || ${alias}.data
+    ELSE ${alias}.result END AS result`;
+}
+
+export interface ReasonContext {
+  /** Milliseconds since epoch. */
+  readonly now: number;
+  readonly paused: boolean;
+}
+
+export function toChange(row: ChangeRow, context: ReasonContext): Change {
+  const change = {
+    id: row.id,
+    seq: row.seq,
+    entityType: row.entity_type,
+    entityId: row.entity_id,
+    operation: row.operation,
+    data: row.data,
+    timestamp: row.timestamp,
+    processedLocal: row.processed_local,
+    processedSync: row.processed_sync,
+    error: row.error,
+    attempts: row.attempts,
+    status: row.status,
+    origin: row.origin,
+    transactionId: row.transaction_id,
+    label: row.label,
+    previous: row.previous ?? null,
+    result: row.result ?? null,
+    failure: row.failure,
+    blockedBy: row.blocked_by,
+    nextAttemptAt: row.next_attempt_at,
+    appliedAt: row.applied_at,
+    discardedAt: row.discarded_at,
+  };
+  return { ...change, reason: reasonFor(change, context) };
+}
+
+type WithoutReason = Omit<Change, 'reason'>;
+
+/** Why a change is not done, for a person; null when it is. */
+export function reasonFor(change: WithoutReason, { now, paused }: ReasonContext): string | null {
+  switch (change.status) {
+    case 'pending':
+      return paused ? 'paused' : 'waits for its turn';
+    case 'retrying':
+      return `next try in ${describeWait((change.nextAttemptAt ?? now) - now)}`;
+    case 'failed':
+    case 'conflicted':
+      return change.error;
+    case 'blocked':
+      return blockedReason(change);
+    case 'applied':
+    case 'synced':
+    case 'discarded':
+      return null;
+  }
+}
+
+function blockedReason(change: WithoutReason): string {
+  const awaits = change.failure?.awaits;
+  if (awaits !== undefined) {
+    return `waits for change ${change.blockedBy}, which creates ${awaits.entityType} ${awaits.entityId}`;
+  }
+  return `waits for change ${change.blockedBy} of the same ${change.entityType}`;
+}
+
+function describeWait(milliseconds: number): string {
+  const seconds = Math.max(0, Math.ceil(milliseconds / 1_000));
+  return seconds < 120 ? `${seconds} s` : `${Math.ceil(seconds / 60)} min`;
+}
+
+export function laneOf(change: { readonly entityType: string; readonly entityId: string }): string {
+  return `${change.entityType}\u0000${change.entityId}`;
+}

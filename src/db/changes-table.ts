@@ -1,0 +1,272 @@
+// The changes table: every modification is first a row here. Records changes after checking them at the door; nothing
+// that is refused leaves a trace, nothing that is recorded is lost.
+import {
+  type Change,
+  type ChangeFilter,
+  type ChangeInput,
+  type ChangePage,
+  type JsonObject,
+  type ListChangesOptions,
+  OPERATIONS,
+} from '../protocol/changes.ts';
+import { LocalDataError } from '../protocol/errors.ts';
+import { type ChangeRow, type ReasonContext, allColumns, toChange } from './change-row.ts';
+import { CommitDraft } from './commit-log.ts';
+import { type Parameter, type Session, byteLength } from './database.ts';
+import type { EntityTypes } from './entity-types.ts';
+import { canonical } from './failures.ts';
+import { CHANGES_TABLE_SQL } from './migrations.ts';
+import { SqlError } from './sql-error.ts';
+
+export async function createChangesTable(session: Session): Promise<void> {
+  await session.script(CHANGES_TABLE_SQL);
+}
+
+export async function doesChangesTableExist(session: Session): Promise<boolean> {
+  const [row] = await session.run<{ exists: boolean }>(`SELECT to_regclass('public.local_changes') IS NOT NULL AS exists`);
+  return row?.exists ?? false;
+}
+
+export interface RecordContext {
+  readonly session: Session;
+  readonly entityTypes: EntityTypes;
+  readonly maxPayloadBytes: number;
+  readonly now: number;
+  readonly paused: boolean;
+  readonly newId: () => string;
+}
+
+const INSERT_ONE = `INSERT INTO local_changes (id, entity_type, entity_id, operation, data, timestamp)
+  VALUES ($1, $2, $3, $4, $5, $6) RETURNING seq`;
+
+const INSERT_MANY = `INSERT INTO local_changes (id, entity_type, entity_id, operation, data, timestamp, label)
+  SELECT r.id, r.t, r.e, r.o, r.d, $2::bigint, $3
+  FROM ROWS FROM (jsonb_to_recordset($1::jsonb) AS (id text, t text, e text, o text, d jsonb)) WITH ORDINALITY r
+  ORDER BY r.ordinality RETURNING seq`;
+
+/** Records one change; the caller publishes it. */
+export async function recordChange(context: RecordContext, input: ChangeInput): Promise<Change> {
+  const checked = checkInput(context, input);
+  const id = context.newId();
+  const { entityType, entityId, operation } = input;
+  const canonicalId = canonicalEntityId(context, entityType, entityId);
+  const [row] = await run(context.session, INSERT_ONE, [id, entityType, canonicalId, operation, checked.json, context.now]);
+  return recorded(context, id, Number(row?.seq), { entityType, entityId: canonicalId, operation, data: checked.data }, null);
+}
+
+/** Records all or none, in order; the caller publishes them. */
+export async function recordChanges(
+  context: RecordContext,
+  inputs: readonly ChangeInput[],
+  label: string | null = null,
+): Promise<Change[]> {
+  const rows = inputs.map((input) => {
+    const { data } = checkInput(context, input);
+    const entityId = canonicalEntityId(context, input.entityType, input.entityId);
+    return { id: context.newId(), t: input.entityType, e: entityId, o: input.operation, d: data };
+  });
+  if (rows.length === 0) return [];
+  const seqs = await run(context.session, INSERT_MANY, [rows, context.now, label]);
+  return rows.map((row, index) => {
+    const change = { entityType: row.t, entityId: row.e, operation: row.o, data: row.d };
+    return recorded(context, row.id, Number(seqs[index]?.seq), change, label);
+  });
+}
+
+export function draftOf(changes: readonly Change[]): CommitDraft {
+  const draft = new CommitDraft();
+  for (const change of changes) draft.recorded(change);
+  return draft;
+}
+
+const DEFAULT_PAGE = 100;
+const LARGEST_PAGE = 1_000;
+
+export async function listChanges(
+  session: Session,
+  options: ListChangesOptions,
+  context: ReasonContext,
+): Promise<ChangePage> {
+  const limit = Math.min(LARGEST_PAGE, Math.max(1, Math.trunc(options.limit ?? DEFAULT_PAGE)));
+  const descending = options.order === 'desc';
+  const { where, params } = filterSql(options);
+  if (options.after !== undefined) {
+    params.push(options.after);
+    where.push(`c.seq ${descending ? '<' : '>'} $${params.length}`);
+  }
+  const rows = await session.run<ChangeRow>(
+    `SELECT ${allColumns('c')} FROM local_changes c ${where.length === 0 ? '' : `WHERE ${where.join(' AND ')}`}
+     ORDER BY c.seq ${descending ? 'DESC' : 'ASC'} LIMIT ${limit + 1}`,
+    params,
+  );
+  const page = rows.slice(0, limit).map((row) => toChange(row, context));
+  return { changes: page, next: rows.length > limit ? (page.at(-1)?.seq ?? null) : null };
+}
+
+export async function getChange(session: Session, id: string, context: ReasonContext): Promise<Change | undefined> {
+  const [row] = await session.run<ChangeRow>(`SELECT ${allColumns('c')} FROM local_changes c WHERE c.id = $1`, [id]);
+  return row === undefined ? undefined : toChange(row, context);
+}
+
+export async function requireChange(session: Session, id: string, context: ReasonContext): Promise<Change> {
+  const change = await getChange(session, id, context);
+  if (change !== undefined) return change;
+  throw new LocalDataError('CHANGE_NOT_FOUND', `There is no change with id "${id}". It may have been pruned; refresh the list.`, { id });
+}
+
+/** Conditions on `local_changes c` for a filter; one status is written out, so that its partial index serves. */
+export function filterSql(filter: ChangeFilter): { where: string[]; params: Parameter[] } {
+  const where: string[] = [];
+  const params: Parameter[] = [];
+  const equals = (column: string, value: string | undefined): void => {
+    if (value === undefined) return;
+    params.push(value);
+    where.push(`c.${column} = $${params.length}`);
+  };
+  if (filter.status !== undefined) {
+    const statuses = typeof filter.status === 'string' ? [filter.status] : filter.status;
+    where.push(`c.status IN (${statuses.map((status) => `'${status.replaceAll("'", "''")}'`).join(', ') || 'NULL'})`);
+  }
+  equals('entity_type', filter.entityType);
+  equals('entity_id', filter.entityId);
+  equals('label', filter.label);
+  return { where, params };
+}
+
+interface CheckedPayload {
+  readonly data: JsonObject | null;
+  readonly json: string | null;
+}
+
+/** The door: what may become a change at all. Whether it can be applied is the processor's to find out. */
+export function checkInput(context: Pick<RecordContext, 'maxPayloadBytes'>, input: ChangeInput): CheckedPayload {
+  const { entityType, entityId, operation } = input;
+  if (typeof entityType !== 'string' || entityType === '') {
+    throw new LocalDataError('INVALID_ARGUMENT', `The entity type is ${quote(entityType)}; name one, such as "Task".`, { field: 'entityType' });
+  }
+  if (typeof entityId !== 'string' || entityId.trim() === '') {
+    throw new LocalDataError('EMPTY_ENTITY_ID', `The entity id of this ${entityType} change is ${quote(entityId)}; give a text that is not empty.`, { field: 'entityId', entityType });
+  }
+  refuseNul('entityType', entityType);
+  refuseNul('entityId', entityId);
+  if (!OPERATIONS.some((known) => known === operation)) {
+    throw new LocalDataError(
+      'UNKNOWN_OPERATION',
+      `"${String(operation)}" is no operation for ${entityType} "${entityId}"; use ${OPERATIONS.join(', ')}.`,
+      { field: 'operation', value: String(operation) },
+    );
+  }
+  return checkData(context.maxPayloadBytes, input);
+}
+
+function checkData(maxPayloadBytes: number, { entityType, entityId, operation, data }: ChangeInput): CheckedPayload {
+  const name = `${entityType} "${entityId}"`;
+  if (operation === 'delete') {
+    if (data === undefined || data === null) return { data: null, json: null };
+    throw new LocalDataError('INVALID_PAYLOAD', `A delete of ${name} carries no data, but data was given. Leave it out.`, { field: 'data' });
+  }
+  if (data === undefined || data === null) {
+    const wanted = operation === 'insert' ? 'the whole entity' : 'the fields to change';
+    throw new LocalDataError('MISSING_DATA', `The ${operation} of ${name} has no data; give ${wanted} as an object.`, { field: 'data' });
+  }
+  if (typeof data !== 'object' || Array.isArray(data)) {
+    const kind = Array.isArray(data) ? 'an array' : `a ${typeof data}`;
+    throw new LocalDataError('INVALID_PAYLOAD', `The data of ${name} is ${kind}; give an object of fields, such as { "title": "…" }.`, { field: 'data' });
+  }
+  const json = toJson(name, data);
+  if (json.includes('\\u0000')) refuseNul(`data of ${name}`, JSON.parse(json));
+  const bytes = byteLength(json);
+  if (bytes > maxPayloadBytes) {
+    throw new LocalDataError(
+      'PAYLOAD_TOO_LARGE',
+      `The data of ${name} has ${bytes} bytes; at most ${maxPayloadBytes} are allowed. Split it, or raise the setting localData.payload.maxBytes.`,
+      { field: 'data', bytes, maxPayloadBytes },
+    );
+  }
+  return { data: JSON.parse(json) as JsonObject, json };
+}
+
+/** Values of JavaScript become their canonical JSON: bigint a string, Date ISO, bytes base64. */
+function toJson(name: string, data: JsonObject): string {
+  try {
+    return JSON.stringify(data, function (this: Record<string, unknown>, key, value: unknown) {
+      const raw = this[key];
+      if (typeof value === 'bigint') return value.toString();
+      if (raw instanceof Uint8Array) return Buffer.from(raw).toString('base64');
+      if (typeof value === 'number' && !Number.isFinite(value)) return String(value);
+      return value;
+    });
+  } catch (error) {
+    const why = error instanceof Error ? error.message : String(error);
+    throw new LocalDataError('INVALID_PAYLOAD', `The data of ${name} is no JSON (${why}). Give plain values only.`, { field: 'data' }, { cause: error });
+  }
+}
+
+function refuseNul(field: string, value: unknown): void {
+  const texts: unknown[] = [value];
+  for (const next of texts) {
+    if (typeof next === 'string' && next.includes('\u0000')) {
+      throw new LocalDataError('NUL_CHARACTER', `The ${field} has the character \\u0000, which Postgres cannot store. Remove it.`, { field });
+    }
+    if (typeof next === 'object' && next !== null) texts.push(...Object.keys(next), ...Object.values(next));
+  }
+}
+
+function quote(value: unknown): string {
+  return typeof value === 'string' ? `"${value}"` : value === undefined ? 'missing' : `a ${typeof value}`;
+}
+
+function canonicalEntityId(context: RecordContext, entityType: string, entityId: string): string {
+  const type = context.entityTypes.get(entityType);
+  return type === undefined ? entityId : canonical(type, entityId);
+}
+
+function recorded(
+  context: RecordContext,
+  id: string,
+  seq: number,
+  input: { entityType: string; entityId: string; operation: Change['operation']; data: JsonObject | null },
+  label: string | null,
+): Change {
+  return {
+    id,
+    seq,
+    ...input,
+    timestamp: context.now,
+    processedLocal: false,
+    processedSync: false,
+    error: null,
+    attempts: 0,
+    status: 'pending',
+    reason: context.paused ? 'paused' : 'waits for its turn',
+    origin: 'local',
+    transactionId: null,
+    label,
+    previous: null,
+    result: null,
+    failure: null,
+    blockedBy: null,
+    nextAttemptAt: null,
+    appliedAt: null,
+    discardedAt: null,
+  };
+}
+
+async function run(session: Session, sql: string, params: readonly Parameter[]): Promise<{ seq: number }[]> {
+  try {
+    return await session.run<{ seq: number }>(sql, params);
+  } catch (error) {
+    throw refusedByPostgres(error);
+  }
+}
+
+function refusedByPostgres(error: unknown): unknown {
+  if (!(error instanceof SqlError)) return error;
+  if (error.sqlState === '53100') {
+    return new LocalDataError('DISK_FULL', 'The change was not recorded: the disk is full. Free some space, then try again.', { sqlState: error.sqlState }, { cause: error });
+  }
+  if (error.sqlState === '42P01') {
+    return new LocalDataError('UNKNOWN_TABLE', 'The change was not recorded: there is no table local_changes. Call createChangesTable() first.', { sqlState: error.sqlState }, { cause: error });
+  }
+  return error;
+}
