@@ -1,7 +1,7 @@
 // Applies waiting changes in bulk with the outcome of one by one, and marks them in the same transaction. A list that
 // fails is halved in `seq` order until the change at fault stands alone; that one gets its failure, its lane waits, and
 // everything else goes on.
-import type { Change, Entity, Failure } from '../protocol/changes.ts';
+import type { Change, ChangeStatus, Entity, Failure } from '../protocol/changes.ts';
 import type { RetrySchedule } from './retry-schedule.ts';
 import { aimAt } from './capture.ts';
 import { laneOf, reasonFor } from './change-row.ts';
@@ -101,7 +101,9 @@ async function applyTogether(
     for (const member of members) await block(context, member, blockedBy ?? member.seq, null, stuck, draft);
     return;
   }
-  const unfit = members.map((member) => checkApplicable(member, context.entityTypes)).find((failure) => failure !== undefined);
+  const unfit = members
+    .map((member) => checkApplicable(member, context.entityTypes))
+    .find((failure) => failure !== undefined);
   const error = unfit === undefined ? await attempt(context, members, stuck, draft, true) : { thrown: unfit };
   if (error === undefined) return;
   for (const member of members) await fail(context, member, error.thrown, stuck, draft);
@@ -189,7 +191,11 @@ async function runStep(context: ApplyContext, step: Step, stuck: StuckLanes, dra
       break;
     }
     case 'update': {
-      const rows = await context.session.run<AppliedRow>(bulkUpdate(type), [seqs, aimAt(type, 'UPDATE', ids), context.now]);
+      const rows = await context.session.run<AppliedRow>(bulkUpdate(type), [
+        seqs,
+        aimAt(type, 'UPDATE', ids),
+        context.now,
+      ]);
       for (const { seq, entity } of rows) {
         draft.entityUpdated(type.entityType, String(entity[type.key]), entity);
         markApplied(context, bySeq, seq, draft);
@@ -197,7 +203,11 @@ async function runStep(context: ApplyContext, step: Step, stuck: StuckLanes, dra
       break;
     }
     case 'delete': {
-      const rows = await context.session.run<DeletedRow>(bulkDelete(type), [seqs, aimAt(type, 'DELETE', ids), context.now]);
+      const rows = await context.session.run<DeletedRow>(bulkDelete(type), [
+        seqs,
+        aimAt(type, 'DELETE', ids),
+        context.now,
+      ]);
       for (const { seq, deleted } of rows) {
         const change = markApplied(context, bySeq, seq, draft);
         if (deleted && change !== undefined) draft.entityDeleted(type.entityType, change.entityId);
@@ -269,9 +279,11 @@ async function fail(
   }
   const attempts = change.attempts + 1;
   const retryAt = failure.kind === 'transient' ? context.schedule.nextAttemptAt(attempts, context.now) : null;
-  const settled: Failure = retryAt === null && failure.kind === 'transient' ? { ...failure, kind: 'permanent' } : failure;
-  await context.session.run(
-    `UPDATE local_changes SET error = $2, failure = $3::jsonb, attempts = $4, next_attempt_at = $5, blocked_by = NULL WHERE seq = $1`,
+  const settled: Failure =
+    retryAt === null && failure.kind === 'transient' ? { ...failure, kind: 'permanent' } : failure;
+  const [row] = await context.session.run<{ was: ChangeStatus }>(
+    `UPDATE local_changes SET error = $2, failure = $3::jsonb, attempts = $4, next_attempt_at = $5, blocked_by = NULL
+     WHERE seq = $1 RETURNING old.status AS was`,
     [change.seq, failure.message, { ...settled }, attempts, retryAt],
   );
   const failed = {
@@ -283,7 +295,7 @@ async function fail(
     nextAttemptAt: retryAt,
     blockedBy: null,
   };
-  draft.moved(change.status, { ...failed, reason: reasonFor(failed, { now: context.now, paused: false }) });
+  draft.moved(row?.was ?? change.status, { ...failed, reason: reasonFor(failed, { now: context.now, paused: false }) });
   await blockLane(context, failed, stuck, draft);
 }
 
@@ -312,12 +324,16 @@ async function block(
   stuck: StuckLanes,
   draft: CommitDraft,
 ): Promise<void> {
-  await context.session.run(
-    `UPDATE local_changes SET blocked_by = $2, failure = $3::jsonb, error = NULL, next_attempt_at = NULL WHERE seq = $1`,
+  const [row] = await context.session.run<{ was: ChangeStatus }>(
+    `UPDATE local_changes SET blocked_by = $2, failure = $3::jsonb, error = NULL, next_attempt_at = NULL
+     WHERE seq = $1 RETURNING old.status AS was`,
     [change.seq, blockedBy, failure === null ? null : { ...failure }],
   );
   const blocked = { ...change, status: 'blocked' as const, blockedBy, failure, error: null, nextAttemptAt: null };
-  draft.moved(change.status, { ...blocked, reason: reasonFor(blocked, { now: context.now, paused: false }) });
+  draft.moved(row?.was ?? change.status, {
+    ...blocked,
+    reason: reasonFor(blocked, { now: context.now, paused: false }),
+  });
   await blockLane(context, blocked, stuck, draft);
 }
 
@@ -343,8 +359,18 @@ async function blockLane(context: ApplyContext, head: Change, stuck: StuckLanes,
 async function releaseWaiting(context: ApplyContext, draft: CommitDraft): Promise<void> {
   const done = [...draft.changes.values()].filter((change) => change.status === 'applied');
   const { session, now } = context;
-  await releaseBlocked(session, done.map((change) => change.seq), draft, now);
-  await retryAwaiting(session, done.filter((change) => change.operation === 'insert'), draft, now);
+  await releaseBlocked(
+    session,
+    done.map((change) => change.seq),
+    draft,
+    now,
+  );
+  await retryAwaiting(
+    session,
+    done.filter((change) => change.operation === 'insert'),
+    draft,
+    now,
+  );
 }
 
 /** Changes blocked by the given ones become pending again. */

@@ -10,7 +10,11 @@ export const CAPTURED_CHANNEL = 'local_data_captured';
 export const SCHEMA_CHANNEL = 'local_data_schema';
 
 /** What one statement of the engine's own writes: rows of one table by one operation. */
-export function aimAt(type: EntityType, operation: 'INSERT' | 'UPDATE' | 'DELETE', entityIds: readonly string[]): string {
+export function aimAt(
+  type: EntityType,
+  operation: 'INSERT' | 'UPDATE' | 'DELETE',
+  entityIds: readonly string[],
+): string {
   const ids = Object.fromEntries(entityIds.map((id) => [id, 1]));
   return JSON.stringify({ table: String(type.relationId), operation, ids });
 }

@@ -179,7 +179,12 @@ export class ChangeProcessor {
   }
 
   /** New changes of a lane that is stuck wait there; one blocked lane never holds up another. */
-  async #holdBehindStuck(session: Session, batch: readonly Change[], draft: CommitDraft, now: number): Promise<Change[]> {
+  async #holdBehindStuck(
+    session: Session,
+    batch: readonly Change[],
+    draft: CommitDraft,
+    now: number,
+  ): Promise<Change[]> {
     const inBatch = new Set(batch.map((change) => change.seq));
     const lanes = batch.map((change) => ({ seq: change.seq, t: change.entityType, e: change.entityId }));
     const behind = await session.run<{ seq: number; head: number }>(
@@ -205,7 +210,9 @@ export class ChangeProcessor {
       draft,
       { now, paused: false },
     );
-    const heldTransactions = new Set(batch.filter(({ seq }) => heads.has(seq)).map(({ transactionId }) => transactionId));
+    const heldTransactions = new Set(
+      batch.filter(({ seq }) => heads.has(seq)).map(({ transactionId }) => transactionId),
+    );
     heldTransactions.delete(null);
     return batch.filter(({ seq, transactionId }) => !heads.has(seq) && !heldTransactions.has(transactionId));
   }
@@ -214,7 +221,9 @@ export class ChangeProcessor {
     const { database, clock, commits, schedule } = this.#parts;
     if (commits.counts.retrying === 0) return;
     const [row] = await database.exclusive((session) =>
-      session.run<{ next: number | null }>(`SELECT min(next_attempt_at) AS next FROM local_changes WHERE status = 'retrying'`),
+      session.run<{ next: number | null }>(
+        `SELECT min(next_attempt_at) AS next FROM local_changes WHERE status = 'retrying'`,
+      ),
     );
     if (row?.next === null || row?.next === undefined) return;
     this.#wakeAfter(Math.min(schedule.limits.maxDelayMs, Math.max(0, row.next - clock.now())));
@@ -228,4 +237,3 @@ export class ChangeProcessor {
     }, milliseconds);
   }
 }
-

@@ -23,7 +23,9 @@ export async function createChangesTable(session: Session): Promise<void> {
 }
 
 export async function doesChangesTableExist(session: Session): Promise<boolean> {
-  const [row] = await session.run<{ exists: boolean }>(`SELECT to_regclass('public.local_changes') IS NOT NULL AS exists`);
+  const [row] = await session.run<{ exists: boolean }>(
+    `SELECT to_regclass('public.local_changes') IS NOT NULL AS exists`,
+  );
   return row?.exists ?? false;
 }
 
@@ -50,8 +52,21 @@ export async function recordChange(context: RecordContext, input: ChangeInput): 
   const id = context.newId();
   const { entityType, entityId, operation } = input;
   const canonicalId = canonicalEntityId(context, entityType, entityId);
-  const [row] = await run(context.session, INSERT_ONE, [id, entityType, canonicalId, operation, checked.json, context.now]);
-  return recorded(context, id, Number(row?.seq), { entityType, entityId: canonicalId, operation, data: checked.data }, null);
+  const [row] = await run(context.session, INSERT_ONE, [
+    id,
+    entityType,
+    canonicalId,
+    operation,
+    checked.json,
+    context.now,
+  ]);
+  return recorded(
+    context,
+    id,
+    Number(row?.seq),
+    { entityType, entityId: canonicalId, operation, data: checked.data },
+    null,
+  );
 }
 
 /** Records all or none, in order; the caller publishes them. */
@@ -111,7 +126,11 @@ export async function getChange(session: Session, id: string, context: ReasonCon
 export async function requireChange(session: Session, id: string, context: ReasonContext): Promise<Change> {
   const change = await getChange(session, id, context);
   if (change !== undefined) return change;
-  throw new LocalDataError('CHANGE_NOT_FOUND', `There is no change with id "${id}". It may have been pruned; refresh the list.`, { id });
+  throw new LocalDataError(
+    'CHANGE_NOT_FOUND',
+    `There is no change with id "${id}". It may have been pruned; refresh the list.`,
+    { id },
+  );
 }
 
 /** Conditions on `local_changes c` for a filter; one status is written out, so that its partial index serves. */
@@ -142,10 +161,16 @@ interface CheckedPayload {
 export function checkInput(context: Pick<RecordContext, 'maxPayloadBytes'>, input: ChangeInput): CheckedPayload {
   const { entityType, entityId, operation } = input;
   if (typeof entityType !== 'string' || entityType === '') {
-    throw new LocalDataError('INVALID_ARGUMENT', `The entity type is ${quote(entityType)}; name one, such as "Task".`, { field: 'entityType' });
+    throw new LocalDataError('INVALID_ARGUMENT', `The entity type is ${quote(entityType)}; name one, such as "Task".`, {
+      field: 'entityType',
+    });
   }
   if (typeof entityId !== 'string' || entityId.trim() === '') {
-    throw new LocalDataError('EMPTY_ENTITY_ID', `The entity id of this ${entityType} change is ${quote(entityId)}; give a text that is not empty.`, { field: 'entityId', entityType });
+    throw new LocalDataError(
+      'EMPTY_ENTITY_ID',
+      `The entity id of this ${entityType} change is ${quote(entityId)}; give a text that is not empty.`,
+      { field: 'entityId', entityType },
+    );
   }
   refuseNul('entityType', entityType);
   refuseNul('entityId', entityId);
@@ -163,15 +188,25 @@ function checkData(maxPayloadBytes: number, { entityType, entityId, operation, d
   const name = `${entityType} "${entityId}"`;
   if (operation === 'delete') {
     if (data === undefined || data === null) return { data: null, json: null };
-    throw new LocalDataError('INVALID_PAYLOAD', `A delete of ${name} carries no data, but data was given. Leave it out.`, { field: 'data' });
+    throw new LocalDataError(
+      'INVALID_PAYLOAD',
+      `A delete of ${name} carries no data, but data was given. Leave it out.`,
+      { field: 'data' },
+    );
   }
   if (data === undefined || data === null) {
     const wanted = operation === 'insert' ? 'the whole entity' : 'the fields to change';
-    throw new LocalDataError('MISSING_DATA', `The ${operation} of ${name} has no data; give ${wanted} as an object.`, { field: 'data' });
+    throw new LocalDataError('MISSING_DATA', `The ${operation} of ${name} has no data; give ${wanted} as an object.`, {
+      field: 'data',
+    });
   }
   if (typeof data !== 'object' || Array.isArray(data)) {
     const kind = Array.isArray(data) ? 'an array' : `a ${typeof data}`;
-    throw new LocalDataError('INVALID_PAYLOAD', `The data of ${name} is ${kind}; give an object of fields, such as { "title": "…" }.`, { field: 'data' });
+    throw new LocalDataError(
+      'INVALID_PAYLOAD',
+      `The data of ${name} is ${kind}; give an object of fields, such as { "title": "…" }.`,
+      { field: 'data' },
+    );
   }
   const json = toJson(name, data);
   if (json.includes('\\u0000')) refuseNul(`data of ${name}`, JSON.parse(json));
@@ -198,7 +233,12 @@ function toJson(name: string, data: JsonObject): string {
     });
   } catch (error) {
     const why = error instanceof Error ? error.message : String(error);
-    throw new LocalDataError('INVALID_PAYLOAD', `The data of ${name} is no JSON (${why}). Give plain values only.`, { field: 'data' }, { cause: error });
+    throw new LocalDataError(
+      'INVALID_PAYLOAD',
+      `The data of ${name} is no JSON (${why}). Give plain values only.`,
+      { field: 'data' },
+      { cause: error },
+    );
   }
 }
 
@@ -206,7 +246,11 @@ function refuseNul(field: string, value: unknown): void {
   const texts: unknown[] = [value];
   for (const next of texts) {
     if (typeof next === 'string' && next.includes('\u0000')) {
-      throw new LocalDataError('NUL_CHARACTER', `The ${field} has the character \\u0000, which Postgres cannot store. Remove it.`, { field });
+      throw new LocalDataError(
+        'NUL_CHARACTER',
+        `The ${field} has the character \\u0000, which Postgres cannot store. Remove it.`,
+        { field },
+      );
     }
     if (typeof next === 'object' && next !== null) texts.push(...Object.keys(next), ...Object.values(next));
   }
@@ -263,10 +307,20 @@ async function run(session: Session, sql: string, params: readonly Parameter[]):
 function refusedByPostgres(error: unknown): unknown {
   if (!(error instanceof SqlError)) return error;
   if (error.sqlState === '53100') {
-    return new LocalDataError('DISK_FULL', 'The change was not recorded: the disk is full. Free some space, then try again.', { sqlState: error.sqlState }, { cause: error });
+    return new LocalDataError(
+      'DISK_FULL',
+      'The change was not recorded: the disk is full. Free some space, then try again.',
+      { sqlState: error.sqlState },
+      { cause: error },
+    );
   }
   if (error.sqlState === '42P01') {
-    return new LocalDataError('UNKNOWN_TABLE', 'The change was not recorded: there is no table local_changes. Call createChangesTable() first.', { sqlState: error.sqlState }, { cause: error });
+    return new LocalDataError(
+      'UNKNOWN_TABLE',
+      'The change was not recorded: there is no table local_changes. Call createChangesTable() first.',
+      { sqlState: error.sqlState },
+      { cause: error },
+    );
   }
   return error;
 }

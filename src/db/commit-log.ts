@@ -1,12 +1,6 @@
 // What commits did, told once each to whoever listens: the stores, the processor, watchers. A draft is filled while a
 // transaction runs and published after its commit; a draft that is not published never happened.
-import {
-  CHANGE_STATUSES,
-  type Change,
-  type ChangeStatus,
-  type Entity,
-  noChanges,
-} from '../protocol/changes.ts';
+import { CHANGE_STATUSES, type Change, type ChangeStatus, type Entity, noChanges } from '../protocol/changes.ts';
 import type { CommitEvent, EntityDelta, ProcessorState } from '../protocol/engine.ts';
 import type { Session } from './database.ts';
 import type { EntityTypes } from './entity-types.ts';
@@ -140,7 +134,12 @@ export class CommitLog {
   }
 
   #deltas(draft: CommitDraft): EntityDelta[] {
-    const touched = new Set([...draft.upserted.keys(), ...draft.deleted.keys(), ...draft.reload, ...draft.entityCounts.keys()]);
+    const touched = new Set([
+      ...draft.upserted.keys(),
+      ...draft.deleted.keys(),
+      ...draft.reload,
+      ...draft.entityCounts.keys(),
+    ]);
     return [...touched].map((entityType) => {
       const count = this.#entityTypes.addToCount(entityType, draft.entityCounts.get(entityType) ?? 0);
       const upserted = [...(draft.upserted.get(entityType)?.values() ?? [])];

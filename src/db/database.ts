@@ -23,6 +23,8 @@ export interface Session {
   script(sql: string, readValue?: ValueReader): Promise<StatementResult>;
   /** Everything or nothing. */
   transaction<T>(work: () => Promise<T>): Promise<T>;
+  /** True when SQL handed in by someone has left a transaction open. */
+  isInTransaction(): boolean;
   /** A savepoint within a transaction; rolled back when `work` throws. */
   savepoint<T>(work: () => Promise<T>): Promise<T>;
 }
@@ -103,6 +105,10 @@ export class Database implements Session {
     } finally {
       this.#savepointDepth--;
     }
+  }
+
+  isInTransaction(): boolean {
+    return this.#pglite.isInTransaction();
   }
 
   /** Prepared plans hold on to columns; after DDL they must be made anew. */

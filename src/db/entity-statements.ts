@@ -56,9 +56,7 @@ function overriding(type: EntityType): string {
 function assignments(type: EntityType): string {
   const columns = writableColumns(type);
   if (columns.length === 0) return `${keyColumn(type)} = t.${keyColumn(type)}`;
-  return columns
-    .map((column) => `${quoteIdentifier(column)} = (x.r).${quoteIdentifier(column)}`)
-    .join(', ');
+  return columns.map((column) => `${quoteIdentifier(column)} = (x.r).${quoteIdentifier(column)}`).join(', ');
 }
 
 const APPLIED = `processed_local = true, error = NULL, failure = NULL, next_attempt_at = NULL, blocked_by = NULL`;
@@ -162,7 +160,11 @@ export function deleteAndRecord(type: EntityType): string {
 }
 
 /** `$1` entity id, `$2` whole entity, `$3` aim. Writes an entity as it is to be, whether it is there or not. */
-export function putEntity(type: EntityType): { readonly update: string; readonly insert: string; readonly remove: string } {
+export function putEntity(type: EntityType): {
+  readonly update: string;
+  readonly insert: string;
+  readonly remove: string;
+} {
   const columns = type.kind === 'document' ? ['id', 'data'] : [type.key, ...writableColumns(type)];
   return {
     update: `WITH ${announceAim('$3')},

@@ -14,6 +14,13 @@ export interface ForeignKey {
   readonly referencedColumns: readonly string[];
 }
 
+/** A CHECK constraint as the catalog writes it. */
+export interface Check {
+  readonly constraint: string;
+  readonly columns: readonly string[];
+  readonly sql: string;
+}
+
 export interface EntityType {
   readonly entityType: string;
   /** As given or made, for people. */
@@ -26,6 +33,7 @@ export interface EntityType {
   readonly kind: 'table' | 'document';
   readonly columns: readonly ColumnInfo[];
   readonly foreignKeys: readonly ForeignKey[];
+  readonly checks: readonly Check[];
   /** Columns of unique, exclusion and foreign-key constraints besides the key: updates to them do not commute. */
   readonly sensitiveColumns: ReadonlySet<string>;
   /** A unique or exclusion constraint besides the key: inserts and deletes do not commute. */
@@ -108,7 +116,8 @@ export class EntityTypes {
     const { entityType } = registration;
     requireName(entityType);
     return session.transaction(async () => {
-      const row = registration.table === undefined ? await createDocumentTable(session, registration) : asTable(registration);
+      const row =
+        registration.table === undefined ? await createDocumentTable(session, registration) : asTable(registration);
       const type = await readEntityType(session, row);
       if (type === undefined) throw unknownTable(entityType, row.table_name);
       const taken = this.byTable(type.sqlTable);
@@ -123,6 +132,11 @@ export class EntityTypes {
       await this.recount(session, type);
       return type;
     });
+  }
+
+  /** After a schema change the triggers must read the columns that are there now. */
+  async reinstallCapture(session: Session): Promise<void> {
+    for (const type of this.#types.values()) await installCapture(session, type);
   }
 
   #withReferencedType(column: ColumnInfo): ColumnInfo {
@@ -180,7 +194,10 @@ function asTable(registration: RegisterEntityType): RegisteredRow {
 }
 
 async function createDocumentTable(session: Session, registration: RegisterEntityType): Promise<RegisteredRow> {
-  const base = registration.entityType.toLowerCase().replace(/[^a-z0-9_]+/g, '_').slice(0, 50);
+  const base = registration.entityType
+    .toLowerCase()
+    .replace(/[^a-z0-9_]+/g, '_')
+    .slice(0, 50);
   const name = quoteIdentifier(`${base}_documents`);
   await session.script(`CREATE TABLE IF NOT EXISTS ${name} (id TEXT PRIMARY KEY, data JSONB NOT NULL)`);
   return { entity_type: registration.entityType, table_name: name, key: registration.key ?? 'id', kind: 'document' };
@@ -273,7 +290,7 @@ async function resolveKey(
 
 interface Constraints {
   readonly foreignKeys: readonly ForeignKey[];
-  readonly checks: readonly { readonly columns: readonly string[]; readonly sql: string }[];
+  readonly checks: readonly Check[];
   readonly sensitiveColumns: ReadonlySet<string>;
   readonly hasSecondaryUnique: boolean;
   readonly referencedBy: EntityType['referencedBy'];
@@ -327,7 +344,9 @@ async function readConstraints(session: Session, relationId: number, key: string
   const sensitive = [...secondary.flatMap((index) => index.columns), ...foreignKeys.flatMap((fk) => fk.columns)];
   return {
     foreignKeys,
-    checks: own.filter(({ type }) => type === 'c').map(({ columns, sql }) => ({ columns, sql })),
+    checks: own
+      .filter(({ type }) => type === 'c')
+      .map(({ name, columns, sql }) => ({ constraint: name, columns, sql })),
     sensitiveColumns: new Set(expressionIndex ? [...sensitive, '*'] : sensitive),
     hasSecondaryUnique: secondary.length > 0,
     referencedBy: references?.cascades ? 'cascades' : references?.restricts ? 'restricts' : 'none',

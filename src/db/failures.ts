@@ -5,13 +5,15 @@ import { writableColumns } from './entity-types.ts';
 import { SqlError, isTransient } from './sql-error.ts';
 
 const FOREIGN_KEY_VIOLATION = '23503';
+const NOT_NULL_VIOLATION = '23502';
 const UNIQUE_VIOLATION = '23505';
 const MESSAGE_LIMIT = 2_000;
 
 /** The part of a failure that the error alone tells. */
 export function describeFailure(change: Change, type: EntityType | undefined, error: unknown, now: number): Failure {
   if (error instanceof SqlError) return describeSqlFailure(change, type, error, now);
-  if (error instanceof ChangeFailure) return { ...base(now), kind: 'permanent', code: error.code, message: error.message, ...error.concerns };
+  if (error instanceof ChangeFailure)
+    return { ...base(now), kind: 'permanent', code: error.code, message: error.message, ...error.concerns };
   return { ...base(now), kind: 'transient', code: 'INTERNAL', message: trim(describeStrange(error)) };
 }
 
@@ -84,7 +86,8 @@ export function missingParent(
   entityTypes: EntityTypes,
   error: unknown,
 ): { readonly entityType: string; readonly entityId: string } | undefined {
-  if (!(error instanceof SqlError) || error.sqlState !== FOREIGN_KEY_VIOLATION || change.operation === 'delete') return undefined;
+  if (!(error instanceof SqlError) || error.sqlState !== FOREIGN_KEY_VIOLATION || change.operation === 'delete')
+    return undefined;
   const type = entityTypes.get(change.entityType);
   const foreignKey = type?.foreignKeys.find((candidate) => candidate.constraint === error.constraint);
   const [column] = foreignKey?.columns ?? [];
@@ -113,6 +116,14 @@ function explain(change: Change, type: EntityType | undefined, error: SqlError):
   if (error.sqlState === UNIQUE_VIOLATION && change.operation === 'insert' && isKeyConstraint(type, error)) {
     return `${name} exists already. Make the change an update, or use another id.`;
   }
+  const check = type?.checks.find((candidate) => candidate.constraint === error.constraint);
+  if (check !== undefined) {
+    const values = check.columns.filter((column) => change.data?.[column] !== undefined);
+    const given = values.map((column) => `${column} is ${JSON.stringify(change.data?.[column])}`).join(', ');
+    return `${name} breaks ${check.constraint}, ${check.sql}${given === '' ? '' : `: ${given}`}.`;
+  }
+  if (error.sqlState === NOT_NULL_VIOLATION)
+    return `${name} has no value for "${error.column ?? '?'}", which must have one.`;
   const detail = error.detail === undefined ? '' : ` ${error.detail}`;
   return `${error.message}.${detail}`;
 }

@@ -19,7 +19,12 @@ export interface Move {
 }
 
 /** Gives how many moved. */
-export async function moveChanges(session: Session, move: Move, draft: CommitDraft, context: ReasonContext): Promise<number> {
+export async function moveChanges(
+  session: Session,
+  move: Move,
+  draft: CommitDraft,
+  context: ReasonContext,
+): Promise<number> {
   const rows = await session.run<ChangeRow & { total: number }>(
     `WITH moved AS (
        UPDATE local_changes c SET ${move.set} ${move.using === undefined ? '' : `FROM ${move.using}`}

@@ -33,7 +33,8 @@ const RESET = 'error = NULL, failure = NULL, attempts = 0, next_attempt_at = NUL
 export async function retryChange(context: RepairContext, id: string): Promise<Change> {
   const change = await requireChange(context.session, id, context);
   if (change.status === 'pending') return change;
-  if (change.status !== 'failed' && change.status !== 'retrying') throw notAllowed(change, 'retried', retryRemedy(change));
+  if (change.status !== 'failed' && change.status !== 'retrying')
+    throw notAllowed(change, 'retried', retryRemedy(change));
   const same = sameUnit(change);
   for (const from of ['failed', 'retrying'] as const) {
     await moveChanges(context.session, { from, set: RESET, ...same }, context.draft, context);
@@ -52,7 +53,8 @@ export async function editChange(context: RepairContext, id: string, data: JsonO
   const { session, draft } = context;
   const change = await requireChange(session, id, context);
   if (!isWaiting(change.status)) throw notAllowed(change, 'edited', 'Record a new change instead.');
-  if (change.operation === 'delete') throw notAllowed(change, 'edited', 'A delete carries no data; discard it instead.');
+  if (change.operation === 'delete')
+    throw notAllowed(change, 'edited', 'A delete carries no data; discard it instead.');
   const { json } = checkInput(context, { ...change, data });
   await session.run(`UPDATE local_changes SET data = $2::jsonb WHERE id = $1`, [id, json]);
   const releases = change.status === 'blocked' && change.failure?.awaits === undefined ? [] : [change.status];
@@ -79,7 +81,8 @@ export async function discardChange(context: RepairContext, id: string, withDepe
   const { session, draft } = context;
   const change = await requireChange(session, id, context);
   if (change.status === 'discarded') return change;
-  if (change.status === 'synced') throw notAllowed(change, 'discarded', 'It has reached the server; record a change that undoes it.');
+  if (change.status === 'synced')
+    throw notAllowed(change, 'discarded', 'It has reached the server; record a change that undoes it.');
   let members = await unitOf(context, change);
   const { listed, total, seqs } = await dependentsOf(context, members);
   if (total > 0 && !withDependents) throw hasDependents(change, listed, total);
@@ -87,10 +90,20 @@ export async function discardChange(context: RepairContext, id: string, withDepe
   await takeBack(context, members);
   for (const from of new Set(members.map((member) => member.status))) {
     const inStatus = members.filter((member) => member.status === from).map((member) => member.seq);
-    const move = { from, set: 'discarded_at = $2', where: 'c.seq = ANY($1::bigint[])', params: [asArray(inStatus), context.now] };
+    const move = {
+      from,
+      set: 'discarded_at = $2',
+      where: 'c.seq = ANY($1::bigint[])',
+      params: [asArray(inStatus), context.now],
+    };
     await moveChanges(session, move, draft, context);
   }
-  await releaseBlocked(session, members.map((member) => member.seq), draft, context.now);
+  await releaseBlocked(
+    session,
+    members.map((member) => member.seq),
+    draft,
+    context.now,
+  );
   await refuseSideEffects(context, change);
   return requireChange(session, id, context);
 }
@@ -118,7 +131,10 @@ export async function undoImport(context: RepairContext, label: string): Promise
     `SELECT entity_type, undone_at FROM local_data.imports WHERE label = $1`,
     [label],
   );
-  if (known === undefined) throw new LocalDataError('IMPORT_NOT_FOUND', `There is no import "${label}". Choose one of listImports().`, { label });
+  if (known === undefined)
+    throw new LocalDataError('IMPORT_NOT_FOUND', `There is no import "${label}". Choose one of listImports().`, {
+      label,
+    });
   const { listed, total } = await standingOnImport(context, label);
   if (total > 0) throw importHasDependents(label, listed, total);
   const type = context.entityTypes.get(known.entity_type);
@@ -146,7 +162,15 @@ async function deleteImported(context: RepairContext, type: EntityType, label: s
          gone AS (DELETE FROM ${type.sqlTable} t USING aim, local_changes c
            WHERE c.label = $1 AND c.status = 'applied' AND t.${keyColumn(type)} = c.entity_id::${type.keyType} RETURNING 1)
        SELECT count(*) AS deleted FROM gone`,
-      [label, aim ?? aimAt(type, 'DELETE', ids.map((row) => row.entity_id))],
+      [
+        label,
+        aim ??
+          aimAt(
+            type,
+            'DELETE',
+            ids.map((row) => row.entity_id),
+          ),
+      ],
     );
     draft.entityCounts.set(type.entityType, -(row?.deleted ?? 0));
     draft.reload.add(type.entityType);
@@ -174,7 +198,9 @@ async function standingOnImport(context: RepairContext, label: string): Promise<
 }
 
 function importHasDependents(label: string, listed: readonly Change[], total: number): LocalDataError {
-  const names = listed.slice(0, 3).map((change) => `change ${change.seq} (${change.operation} of ${change.entityType} "${change.entityId}")`);
+  const names = listed
+    .slice(0, 3)
+    .map((change) => `change ${change.seq} (${change.operation} of ${change.entityType} "${change.entityId}")`);
   return new LocalDataError(
     'HAS_DEPENDENTS',
     `Import "${label}" cannot be undone: ${total} later change${total === 1 ? ' stands' : 's stand'} on it: ${names.join(', ')}${total > 3 ? ', …' : ''}. Discard those first.`,
@@ -271,7 +297,10 @@ async function replay(
   for (const change of later) {
     const previous = state;
     state = stepOver(cause, change, state, later);
-    await context.session.run(`UPDATE local_changes SET previous = $2::jsonb, result = NULL WHERE seq = $1`, [change.seq, previous]);
+    await context.session.run(`UPDATE local_changes SET previous = $2::jsonb, result = NULL WHERE seq = $1`, [
+      change.seq,
+      previous,
+    ]);
   }
   return state;
 }
@@ -292,8 +321,10 @@ function stepOver(cause: Change, change: Change, state: Entity | null, later: re
 async function replayUnder(context: RepairContext, restored: Change, later: readonly Change[]): Promise<void> {
   const [next] = later;
   const before = next === undefined ? null : next.previous;
-  if (restored.operation === 'insert' && before !== null) throw notAllowed(restored, 'restored', 'Its entity exists by now.');
-  if (restored.operation === 'update' && before === null) throw notAllowed(restored, 'restored', 'Its entity did not exist at that place.');
+  if (restored.operation === 'insert' && before !== null)
+    throw notAllowed(restored, 'restored', 'Its entity exists by now.');
+  if (restored.operation === 'update' && before === null)
+    throw notAllowed(restored, 'restored', 'Its entity did not exist at that place.');
   const state = restored.operation === 'delete' ? null : { ...before, ...restored.data };
   const final = await replay(context, restored, state, later);
   await put(context, restored, final);
@@ -319,7 +350,9 @@ async function entityWithout(
 ): Promise<Entity | null> {
   if (change.status !== 'applied') return now;
   const gone = new Set(members.map((member) => member.seq));
-  const lane = members.filter((member) => member.entityType === change.entityType && member.entityId === change.entityId);
+  const lane = members.filter(
+    (member) => member.entityType === change.entityType && member.entityId === change.entityId,
+  );
   const [first] = lane;
   if (first === undefined) return now;
   const later = (await laterApplied(context, first)).filter((candidate) => !gone.has(candidate.seq));
@@ -344,7 +377,11 @@ async function put(context: RepairContext, change: Change, entity: Entity | null
     }
     const operation = current === null ? 'INSERT' : 'UPDATE';
     const statement = current === null ? sql.insert : sql.update;
-    const [row] = await session.run<{ entity: Entity }>(statement, [entityId, entity, aimAt(type, operation, [entityId])]);
+    const [row] = await session.run<{ entity: Entity }>(statement, [
+      entityId,
+      entity,
+      aimAt(type, operation, [entityId]),
+    ]);
     if (row === undefined) return;
     if (current === null) draft.entityInserted(type.entityType, entityId, row.entity);
     else draft.entityUpdated(type.entityType, entityId, row.entity);
@@ -387,7 +424,9 @@ async function refuseSideEffects(context: RepairContext, change: Change): Promis
 }
 
 function hasDependents(change: Change, dependents: readonly Change[], total: number): LocalDataError {
-  const names = dependents.slice(0, 3).map((dependent) => `${dependent.operation} of ${dependent.entityType} "${dependent.entityId}"`);
+  const names = dependents
+    .slice(0, 3)
+    .map((dependent) => `${dependent.operation} of ${dependent.entityType} "${dependent.entityId}"`);
   return new LocalDataError(
     'HAS_DEPENDENTS',
     `Change ${change.seq} (${change.operation} of ${change.entityType} "${change.entityId}") has ${total} that depend${total === 1 ? 's' : ''} on it: ${names.join(', ')}${total > 3 ? ', …' : ''}. Discard them with it, or keep it.`,
@@ -404,7 +443,9 @@ function notAllowed(change: Change, action: string, remedy: string): LocalDataEr
 }
 
 function retryRemedy(change: Change): string {
-  return change.status === 'blocked' ? `It ${change.reason ?? 'waits for another change'}; repair that one.` : 'Only failed and retrying changes can be retried.';
+  return change.status === 'blocked'
+    ? `It ${change.reason ?? 'waits for another change'}; repair that one.`
+    : 'Only failed and retrying changes can be retried.';
 }
 
 function sameUnit(change: Change): { readonly where: string; readonly params: readonly string[] } {

@@ -49,7 +49,11 @@ export function toSqlError(error: unknown): unknown {
     column: read('column'),
     position: read('position'),
   };
-  return new SqlError(error.message, Object.fromEntries(Object.entries(fields).filter(([, v]) => v !== undefined)) as unknown as SqlErrorFields, { cause: error });
+  return new SqlError(
+    error.message,
+    Object.fromEntries(Object.entries(fields).filter(([, v]) => v !== undefined)) as unknown as SqlErrorFields,
+    { cause: error },
+  );
 }
 
 /** SQLSTATE classes in which trying again may help: resources, concurrency, operator intervention, the system itself. */

@@ -9,7 +9,19 @@ export interface BackendField {
 
 export type ValueReader = (text: string, dataTypeId: number) => unknown;
 
-const OID = { bool: 16, bytea: 17, int8: 20, int2: 21, int4: 23, json: 114, float4: 700, float8: 701, timestamp: 1114, timestamptz: 1184, jsonb: 3802 } as const;
+const OID = {
+  bool: 16,
+  bytea: 17,
+  int8: 20,
+  int2: 21,
+  int4: 23,
+  json: 114,
+  float4: 700,
+  float8: 701,
+  timestamp: 1114,
+  timestamptz: 1184,
+  jsonb: 3802,
+} as const;
 
 /** For the engine's own statements: int8 columns of ours stay below 2^53. */
 export function readInternalValue(text: string, dataTypeId: number): unknown {

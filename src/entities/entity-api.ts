@@ -9,7 +9,13 @@ import { type ChangeRow, lightColumns, toChange } from '../db/change-row.ts';
 import { checkInput } from '../db/changes-table.ts';
 import { CommitDraft } from '../db/commit-log.ts';
 import { type Session, byteLength } from '../db/database.ts';
-import { deleteAndRecord, insertAndRecord, readEntity, readForUpsert, updateAndRecord } from '../db/entity-statements.ts';
+import {
+  deleteAndRecord,
+  insertAndRecord,
+  readEntity,
+  readForUpsert,
+  updateAndRecord,
+} from '../db/entity-statements.ts';
 import type { EntityType, EntityTypes } from '../db/entity-types.ts';
 import { canonical, checkPayload } from '../db/failures.ts';
 import { SqlError } from '../db/sql-error.ts';
@@ -45,7 +51,10 @@ export async function upsertEntity(
   try {
     await context.drainLane(type, id, draft);
     const payload = JSON.stringify(data);
-    const [state] = await context.session.run<{ current: Entity | null; wanted: Entity }>(readForUpsert(type), [id, payload]);
+    const [state] = await context.session.run<{ current: Entity | null; wanted: Entity }>(readForUpsert(type), [
+      id,
+      payload,
+    ]);
     if (state === undefined) throw new LocalDataError('INTERNAL', `Reading ${entityType} "${id}" gave nothing.`);
     const entity =
       state.current === null
@@ -110,7 +119,8 @@ export async function applyTransaction(
 
 function checkTransactionSize(operations: readonly TransactionOperation[]): void {
   const bytes = operations.reduce(
-    (total, operation) => total + (operation.kind === 'upsert' ? byteLength(JSON.stringify(operation.data ?? null)) : 0),
+    (total, operation) =>
+      total + (operation.kind === 'upsert' ? byteLength(JSON.stringify(operation.data ?? null)) : 0),
     0,
   );
   if (operations.length <= TRANSACTION_CHANGES && bytes <= TRANSACTION_BYTES) return;
@@ -201,7 +211,12 @@ export function asEntityError(error: unknown, type: EntityType, id: string): unk
     ...(error.table === undefined ? {} : { table: error.table }),
   };
   if (error.sqlState === '53100') {
-    return new LocalDataError('DISK_FULL', `${type.entityType} "${id}" was not written: the disk is full. Free some space, then try again.`, details, { cause: error });
+    return new LocalDataError(
+      'DISK_FULL',
+      `${type.entityType} "${id}" was not written: the disk is full. Free some space, then try again.`,
+      details,
+      { cause: error },
+    );
   }
   const violated = error.sqlState.startsWith('23') || error.sqlState.startsWith('22') || error.sqlState === 'P0001';
   return new LocalDataError(
@@ -213,7 +228,12 @@ export function asEntityError(error: unknown, type: EntityType, id: string): unk
 }
 
 /** Reads changes of one lane that still wait, oldest first. */
-export async function waitingInLane(session: Session, entityType: string, entityId: string, now: number): Promise<Change[]> {
+export async function waitingInLane(
+  session: Session,
+  entityType: string,
+  entityId: string,
+  now: number,
+): Promise<Change[]> {
   const rows = await session.run<ChangeRow>(
     `SELECT ${lightColumns('c')} FROM local_changes c WHERE c.entity_type = $1 AND c.entity_id = $2
        AND c.status IN ('pending', 'retrying', 'failed', 'conflicted', 'blocked') ORDER BY c.seq`,

@@ -11,7 +11,11 @@ import { quoteIdentifier, quoteLiteral } from '../db/sql-values.ts';
 const DEFAULT_PAGE = 100;
 const LARGEST_PAGE = 1_000;
 
-export async function queryEntities(session: Session, type: EntityType, options: QueryEntitiesOptions): Promise<EntityPage> {
+export async function queryEntities(
+  session: Session,
+  type: EntityType,
+  options: QueryEntitiesOptions,
+): Promise<EntityPage> {
   const limit = Math.min(LARGEST_PAGE, Math.max(1, Math.trunc(options.limit ?? DEFAULT_PAGE)));
   const params: Parameter[] = [];
   const order = readOrder(type, options.orderBy);
@@ -61,7 +65,9 @@ function readOrder(type: EntityType, orderBy: QueryEntitiesOptions['orderBy']): 
 function afterSql(type: EntityType, order: readonly OrderKey[], after: string, params: Parameter[]): string {
   const place = parsePlace(type, after, order.length);
   const alternatives = order.map((key, index) => {
-    const equal = order.slice(0, index).map((earlier, at) => `${earlier.sql} IS NOT DISTINCT FROM ${bind(params, place[at], earlier.sqlType)}`);
+    const equal = order
+      .slice(0, index)
+      .map((earlier, at) => `${earlier.sql} IS NOT DISTINCT FROM ${bind(params, place[at], earlier.sqlType)}`);
     return `(${[...equal, beyond(key, place[index] ?? null, params)].join(' AND ')})`;
   });
   return `(${alternatives.join(' OR ')})`;
@@ -81,7 +87,8 @@ function bind(params: Parameter[], value: string | null | undefined, sqlType: st
 function parsePlace(type: EntityType, after: string, length: number): (string | null)[] {
   try {
     const place: unknown = JSON.parse(after);
-    if (Array.isArray(place) && place.length === length) return place.map((value) => (value === null ? null : String(value)));
+    if (Array.isArray(place) && place.length === length)
+      return place.map((value) => (value === null ? null : String(value)));
   } catch {
     // Falls through: what is no JSON is no place either.
   }
@@ -107,13 +114,18 @@ function conditionsSql(
 
 function searchable(type: EntityType): string {
   if (type.kind === 'document') return `(t."id" || ' ' || t."data"::text)`;
-  return `concat_ws(' ', ${type.columns.filter(({ type: sqlType }) => sqlType !== 'bytea').map(({ name }) => `t.${quoteIdentifier(name)}::text`).join(', ')})`;
+  return `concat_ws(' ', ${type.columns
+    .filter(({ type: sqlType }) => sqlType !== 'bytea')
+    .map(({ name }) => `t.${quoteIdentifier(name)}::text`)
+    .join(', ')})`;
 }
 
 function asConditions(where: QueryEntitiesOptions['where']): Condition[] {
   if (where === undefined) return [];
   if (isConditionList(where)) return [...where];
-  return Object.entries(where).map(([field, value]) => (value === null ? { field, op: 'isNull' } : { field, op: '=', value }));
+  return Object.entries(where).map(([field, value]) =>
+    value === null ? { field, op: 'isNull' } : { field, op: '=', value },
+  );
 }
 
 function isConditionList(where: JsonObject | readonly Condition[]): where is readonly Condition[] {
@@ -146,7 +158,11 @@ function conditionSql(type: EntityType, condition: Condition, params: Parameter[
       params.push(`${op === 'contains' ? '%' : ''}${text().replace(/[\\%_]/g, '\\$&')}%`);
       return `(${sql})::text ILIKE $${params.length}`;
     default:
-      throw new LocalDataError('INVALID_ARGUMENT', `"${String(op)}" is no comparison. Use =, !=, <, <=, >, >=, in, contains, startsWith, isNull or isNotNull.`, { field: 'op', value: String(op) });
+      throw new LocalDataError(
+        'INVALID_ARGUMENT',
+        `"${String(op)}" is no comparison. Use =, !=, <, <=, >, >=, in, contains, startsWith, isNull or isNotNull.`,
+        { field: 'op', value: String(op) },
+      );
   }
 }
 
@@ -157,18 +173,32 @@ function fieldSql(type: EntityType, field: string): { readonly sql: string; read
   const column = type.columns.find((candidate) => candidate.name === field);
   if (column !== undefined) return { sql: `t.${quoteIdentifier(field)}`, sqlType: column.type };
   const names = type.columns.map(({ name }) => name).join(', ');
-  throw new LocalDataError('UNKNOWN_COLUMN', `"${field}" is no column of table "${type.table}" (columns: ${names}). Correct the name.`, {
-    entityType: type.entityType,
-    table: type.table,
-    column: field,
-  });
+  throw new LocalDataError(
+    'UNKNOWN_COLUMN',
+    `"${field}" is no column of table "${type.table}" (columns: ${names}). Correct the name.`,
+    {
+      entityType: type.entityType,
+      table: type.table,
+      column: field,
+    },
+  );
 }
 
-async function runQuery<T extends Record<string, unknown>>(session: Session, sql: string, params: readonly Parameter[], type: EntityType): Promise<T[]> {
+async function runQuery<T extends Record<string, unknown>>(
+  session: Session,
+  sql: string,
+  params: readonly Parameter[],
+  type: EntityType,
+): Promise<T[]> {
   try {
     return await session.run<T>(sql, params);
   } catch (error) {
     if (!(error instanceof SqlError)) throw error;
-    throw new LocalDataError('INVALID_ARGUMENT', `The query on ${type.entityType} was refused: ${error.message}. Compare fields with values of their type.`, { entityType: type.entityType, sqlState: error.sqlState }, { cause: error });
+    throw new LocalDataError(
+      'INVALID_ARGUMENT',
+      `The query on ${type.entityType} was refused: ${error.message}. Compare fields with values of their type.`,
+      { entityType: type.entityType, sqlState: error.sqlState },
+      { cause: error },
+    );
   }
 }
