@@ -24,9 +24,12 @@ export class CannotActError extends Error {
 export async function showFailure(error: unknown, log: vscode.LogOutputChannel): Promise<void> {
   if (error instanceof vscode.CancellationError || LocalDataError.isCode(error, 'CANCELLED')) return;
   const message = error instanceof Error ? error.message : String(error);
-  log.error(error instanceof Error ? error : message);
+  const cannotAct = error instanceof CannotActError;
+  if (cannotAct) log.info(message);
+  else log.error(error instanceof Error ? error : message);
   const remedies = remediesOf(error);
-  const chosen = await vscode.window.showErrorMessage(message, ...remedies.map(({ title }) => title));
+  const show = cannotAct ? vscode.window.showWarningMessage : vscode.window.showErrorMessage;
+  const chosen = await show(message, ...remedies.map(({ title }) => title));
   const remedy = remedies.find(({ title }) => title === chosen);
   if (remedy !== undefined) await vscode.commands.executeCommand(remedy.command, ...(remedy.args ?? []));
 }

@@ -47,7 +47,9 @@ function consequencesOf({ change, members, dependents, dependentsTotal, before, 
   }
   if (dependentsTotal > 0) {
     lines.push(
-      `${dependentsTotal} other changes depend on it and are discarded too:`,
+      dependentsTotal === 1
+        ? 'Another change depends on it and is discarded too:'
+        : `${dependentsTotal.toLocaleString()} other changes depend on it and are discarded too:`,
       ...listOf(dependents, dependentsTotal),
     );
   }

@@ -68,7 +68,7 @@ class EditDocuments implements vscode.FileSystemProvider, vscode.Disposable {
   }
 
   async writeFile(uri: vscode.Uri, content: Uint8Array): Promise<void> {
-    if (!this.#autoSaved.delete(uri.path)) await this.#apply(uri, content);
+    if (!this.#autoSaved.delete(uri.path)) await this.#applyOrExplain(uri, content);
     this.#drafts.set(uri.path, { text: content, savedAt: Date.now() });
     this.#changed.fire([{ type: vscode.FileChangeType.Changed, uri }]);
   }
@@ -91,6 +91,16 @@ class EditDocuments implements vscode.FileSystemProvider, vscode.Disposable {
 
   dispose(): void {
     this.#changed.dispose();
+  }
+
+  /** VS Code shows the name and the message of what is thrown here in its own notification of the failed save. */
+  async #applyOrExplain(uri: vscode.Uri, content: Uint8Array): Promise<void> {
+    try {
+      await this.#apply(uri, content);
+    } catch (error) {
+      this.#host.log.warn(`Saving ${uri.path}: ${String(error)}`);
+      throw new Error(error instanceof Error ? error.message : String(error), { cause: error });
+    }
   }
 
   async #apply(uri: vscode.Uri, content: Uint8Array): Promise<void> {
