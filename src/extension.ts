@@ -8,12 +8,20 @@ import { createHost } from './host/host.ts';
 
 const loadMs = performance.now() - loadingSince;
 
+let close = async () => {};
+
 export function activate(context: vscode.ExtensionContext): LocalDataExports {
   const started = performance.now();
   const host = createHost(context);
+  close = () => host.database.close();
   for (const register of features) context.subscriptions.push(register(host));
   const exports = createExports(host);
   host.activationMs = loadMs + performance.now() - started;
   host.log.info(`Activated in ${host.activationMs.toFixed(1)} ms (${loadMs.toFixed(1)} ms of it loading)`);
   return exports;
+}
+
+/** VS Code waits for this a few seconds, and not always calls it: nothing may depend on it. */
+export async function deactivate(): Promise<void> {
+  await close();
 }

@@ -115,9 +115,14 @@ export class Database implements vscode.Disposable {
     return this.#state;
   }
 
-  dispose(): void {
+  /** For good: when the window closes. What is under way is finished first. */
+  async close(): Promise<void> {
     this.#disposed = true;
-    void this.#stop();
+    await this.#stop();
+  }
+
+  dispose(): void {
+    void this.close();
     this.#changed.dispose();
   }
 

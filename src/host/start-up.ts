@@ -1,6 +1,7 @@
 // What happens by itself once VS Code has started: an existing database is opened, and the demo workspace, and only it,
 // gets its database and sample data unasked and shows the Changes view beside the Entities panel.
 import * as vscode from 'vscode';
+import { CONTEXT_KEYS } from './contributions.ts';
 import { touchesEngine } from './settings.ts';
 import type { Host } from './host.ts';
 
@@ -39,7 +40,7 @@ async function showDemo(host: Host): Promise<void> {
 }
 
 async function noteUnclaimed(unclaimed: readonly unknown[]): Promise<void> {
-  await vscode.commands.executeCommand('setContext', 'localData.hasUnclaimed', unclaimed.length > 0);
+  await vscode.commands.executeCommand('setContext', CONTEXT_KEYS.hasUnclaimed, unclaimed.length > 0);
 }
 
 /** `.localdata/localdata.json` with `"demo": true` marks the demo workspace. */

@@ -37,7 +37,8 @@ export class ChangesView implements vscode.TreeDataProvider<ChangesElement>, vsc
   readonly #dirty = new Set<GroupId>();
   readonly #throttle = new Throttle(REFRESH_EVERY_MS, () => this.#refresh());
   readonly #disposables: vscode.Disposable[];
-  #visibleGroups = '';
+  /** The groups VS Code has asked for last; when others are there now, the whole tree is out of date. */
+  #drawnGroups = '';
   #contextKeys = '';
   #unsubscribe = () => {};
 
@@ -102,7 +103,11 @@ export class ChangesView implements vscode.TreeDataProvider<ChangesElement>, vsc
 
   async getChildren(element?: ChangesElement): Promise<ChangesElement[]> {
     if (this.#host.database.state.kind !== 'ready') return [];
-    if (element === undefined) return this.#groups();
+    if (element === undefined) {
+      const groups = this.#groups();
+      this.#drawnGroups = groups.map(elementId).join();
+      return groups;
+    }
     return element.kind === 'group' ? this.#page(element.group) : [];
   }
 
@@ -134,7 +139,6 @@ export class ChangesView implements vscode.TreeDataProvider<ChangesElement>, vsc
         this.#throttle.call();
       });
     }
-    this.#visibleGroups = '';
     this.#showTotals();
     this.#invalidated.fire(undefined);
   }
@@ -150,7 +154,7 @@ export class ChangesView implements vscode.TreeDataProvider<ChangesElement>, vsc
   #refresh(): void {
     this.#showTotals();
     const groups = this.#groups().map(elementId).join();
-    if (groups !== this.#visibleGroups) {
+    if (groups !== this.#drawnGroups) {
       this.#dirty.clear();
       this.#invalidated.fire(undefined);
       return;
@@ -175,11 +179,9 @@ export class ChangesView implements vscode.TreeDataProvider<ChangesElement>, vsc
 
   #groups(): ChangesElement[] {
     const counts = this.#counts();
-    const elements = GROUP_IDS.filter((group) => countOf(group, counts) > 0).flatMap(
+    return GROUP_IDS.filter((group) => countOf(group, counts) > 0).flatMap(
       (group) => this.#groupElements.get(group) ?? [],
     );
-    this.#visibleGroups = elements.map(elementId).join();
-    return elements;
   }
 
   async #page(group: GroupId): Promise<ChangesElement[]> {
