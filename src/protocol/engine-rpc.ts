@@ -152,6 +152,7 @@ export const WIRE = {
   snapshot: '$local-data/snapshot',
   commit: '$local-data/commit',
   progress: '$local-data/progress',
+  trouble: '$local-data/trouble',
 } as const;
 
 /** What the notifications carry. */
@@ -160,6 +161,7 @@ export interface WireNotifications {
   [WIRE.commit]: CommitEvent;
   [WIRE.progress]: { readonly call: number; readonly progress: ImportProgress };
   [WIRE.openFailed]: SerializedError;
+  [WIRE.trouble]: SerializedError;
 }
 
 export const requestMessageSchema = z.object({ call: z.number().int(), args: z.array(z.unknown()) });

@@ -34,6 +34,8 @@ export interface ThreadListeners {
   onSnapshot(snapshot: WireNotifications[typeof WIRE.snapshot]): void;
   onCommit(event: WireNotifications[typeof WIRE.commit]): void;
   onProgress(progress: WireNotifications[typeof WIRE.progress]): void;
+  /** Failures in the thread that no call can be told of. */
+  onTrouble(error: Error): void;
 }
 
 export class EngineThread {
@@ -47,7 +49,7 @@ export class EngineThread {
     // Without execArgv of its own a debugged host would have its thread wait on the same inspector port.
     this.#worker = new Worker(options.workerFile, { workerData: options.workerData, execArgv: [] });
     this.ended = this.#watchEnd(options.dataDir, this.#worker.threadId);
-    const { onSnapshot, onCommit, onProgress } = listeners;
+    const { onSnapshot, onCommit, onProgress, onTrouble } = listeners;
     this.#connection = createMessageConnection(
       new PortMessageReader(this.#worker),
       new PortMessageWriter(this.#worker),
@@ -56,6 +58,9 @@ export class EngineThread {
     this.#connection.onNotification(WIRE.snapshot, onSnapshot);
     this.#connection.onNotification(WIRE.commit, onCommit);
     this.#connection.onNotification(WIRE.progress, onProgress);
+    this.#connection.onNotification(WIRE.trouble, (error: WireNotifications[typeof WIRE.trouble]) => {
+      onTrouble(deserializeError(error));
+    });
   }
 
   /** Resolves once the database is open and its commits are followed; rejects with why it cannot be opened. */
@@ -138,6 +143,10 @@ function callError(method: string, error: unknown): LocalDataError {
     if (serialized.success) return deserializeError(serialized.data);
   }
   const message = error instanceof Error ? error.message : String(error);
+  if (error instanceof ResponseError && error.code === ErrorCodes.MessageWriteError) {
+    const text = `${method}: the arguments are no plain data and cannot be sent (${message}) Pass values, not functions.`;
+    return new LocalDataError('INVALID_ARGUMENT', text, { method });
+  }
   return new LocalDataError(
     'INTERNAL',
     `${method} could not be carried to the engine: ${message}.`,

@@ -6,17 +6,22 @@ import { WIRE } from '../protocol/engine-rpc.ts';
 import { serializeError } from '../protocol/errors.ts';
 import { serveLocalData } from './server.ts';
 
-export async function serveThread(open: () => Promise<LocalData>): Promise<void> {
+/** What `open` is given: where failures go that no call can be told of. */
+export type ReportTrouble = (error: unknown) => void;
+
+export async function serveThread(open: (reportTrouble: ReportTrouble) => Promise<LocalData>): Promise<void> {
   if (parentPort === null) throw new Error('This file is the entry of a worker thread and cannot be run by itself.');
   const port = parentPort;
   const connection = createMessageConnection(new PortMessageReader(port), new PortMessageWriter(port));
+  const reportTrouble: ReportTrouble = (error) => {
+    connection.sendNotification(WIRE.trouble, serializeError(error)).catch(() => undefined);
+  };
+  connection.listen();
   try {
-    const data = await open();
+    const data = await open(reportTrouble);
     serveLocalData(connection, data, () => port.close());
-    connection.listen();
     await connection.sendNotification(WIRE.opened);
   } catch (error) {
-    connection.listen();
     await connection.sendNotification(WIRE.openFailed, serializeError(error));
     port.close();
   }

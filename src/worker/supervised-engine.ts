@@ -156,6 +156,7 @@ export class SupervisedEngine implements EngineCaller {
       onSnapshot: (snapshot: StoreSnapshot) => this.mirror.reset(snapshot),
       onCommit: (event: CommitEvent) => this.#onCommit(event),
       onProgress: ({ call, progress }) => this.#onProgress(call, progress),
+      onTrouble: (error) => this.reportError(error),
     });
     this.#thread = thread;
     try {

@@ -1,0 +1,15 @@
+// Entry of the engine's thread (`dist/worker.js`): opens the database that it was started with and serves it.
+import { workerData } from 'node:worker_threads';
+import { openLocalData } from '../engine/open-local-data.ts';
+import { serveThread } from './serve-thread.ts';
+import { engineOptionsSchema } from './engine-options.ts';
+
+await serveThread((onBackgroundError) => {
+  const options = engineOptionsSchema.parse(workerData);
+  return openLocalData({ ...withoutUndefined(options), onBackgroundError });
+});
+
+/** Absent and undefined differ to whoever spreads defaults under these options. */
+function withoutUndefined<T extends object>(options: T): T {
+  return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined)) as T;
+}
