@@ -183,7 +183,7 @@ async function runStep(context: ApplyContext, step: Step, stuck: StuckLanes, dra
   switch (step.operation) {
     case 'insert': {
       const sql = bulkInsert(type, step.keys);
-      const rows = await context.session.run<AppliedRow>(sql, [seqs, aimAt(type, 'INSERT', ids), context.now]);
+      const rows = await context.session.runList<AppliedRow>(sql, [seqs, aimAt(type, 'INSERT', ids), context.now]);
       for (const { seq, entity } of rows) {
         draft.entityInserted(type.entityType, String(entity[type.key]), entity);
         markApplied(context, bySeq, seq, draft);
@@ -191,7 +191,7 @@ async function runStep(context: ApplyContext, step: Step, stuck: StuckLanes, dra
       break;
     }
     case 'update': {
-      const rows = await context.session.run<AppliedRow>(bulkUpdate(type), [
+      const rows = await context.session.runList<AppliedRow>(bulkUpdate(type), [
         seqs,
         aimAt(type, 'UPDATE', ids),
         context.now,
@@ -203,7 +203,7 @@ async function runStep(context: ApplyContext, step: Step, stuck: StuckLanes, dra
       break;
     }
     case 'delete': {
-      const rows = await context.session.run<DeletedRow>(bulkDelete(type), [
+      const rows = await context.session.runList<DeletedRow>(bulkDelete(type), [
         seqs,
         aimAt(type, 'DELETE', ids),
         context.now,

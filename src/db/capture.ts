@@ -9,19 +9,23 @@ import { quoteLiteral } from './sql-values.ts';
 export const CAPTURED_CHANNEL = 'local_data_captured';
 export const SCHEMA_CHANNEL = 'local_data_schema';
 
-/** What one statement of the engine's own writes: rows of one table by one operation. */
-export function aimAt(
-  type: EntityType,
-  operation: 'INSERT' | 'UPDATE' | 'DELETE',
-  entityIds: readonly string[],
-): string {
+type AimedOperation = 'INSERT' | 'UPDATE' | 'DELETE';
+
+/**
+ * What one statement of the engine's own writes: rows of one table by one operation. The ids are named only where the
+ * statement may touch further rows of the same table by the same operation.
+ */
+export function aimAt(type: EntityType, operation: AimedOperation, entityIds: readonly string[]): string {
+  const mayTouchMore =
+    type.hasUserTriggers || (operation === 'DELETE' && (type.referencesItself || type.referencedBy === 'cascades'));
+  if (!mayTouchMore) return aimAtAll(type, operation);
   const ids = Object.fromEntries(entityIds.map((id) => [id, 1]));
   return JSON.stringify({ table: String(type.relationId), operation, ids });
 }
 
-/** For a statement known to touch nothing of this table and operation but what it means to. */
-export function aimAtAll(type: EntityType, operation: 'INSERT' | 'UPDATE' | 'DELETE'): string {
-  return JSON.stringify({ table: String(type.relationId), operation, ids: {}, all: true });
+/** For a statement known to touch nothing of this table by this operation but what it means to. */
+export function aimAtAll(type: EntityType, operation: AimedOperation): string {
+  return JSON.stringify({ table: String(type.relationId), operation, all: true });
 }
 
 /** (Re)makes the capture triggers of a table from its present columns. */

@@ -148,11 +148,11 @@ export class ChangeProcessor {
     const columns = lightColumns('c');
     // A clock that stepped back must not make a retry wait longer than the cap.
     const beyondCap = now + schedule.limits.maxDelayMs;
-    const pending = await session.run<ChangeRow>(
-      `SELECT ${columns} FROM (
+    const pending = await session.runList<ChangeRow>(
+      `SELECT json_agg(b) AS rows FROM (SELECT ${columns} FROM (
          SELECT p.*, sum(pg_column_size(p.data)) OVER (ORDER BY p.seq) - coalesce(pg_column_size(p.data), 0) AS bytes_before
          FROM (SELECT * FROM local_changes WHERE status = 'pending' ORDER BY seq LIMIT ${BATCH_CHANGES}) p) c
-       WHERE coalesce(c.bytes_before, 0) < ${BATCH_BYTES} ORDER BY c.seq`,
+       WHERE coalesce(c.bytes_before, 0) < ${BATCH_BYTES} ORDER BY c.seq) b`,
     );
     const due =
       this.#parts.commits.counts.retrying === 0

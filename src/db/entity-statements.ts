@@ -61,7 +61,7 @@ function assignments(type: EntityType): string {
 
 const APPLIED = `processed_local = true, error = NULL, failure = NULL, next_attempt_at = NULL, blocked_by = NULL`;
 
-/** `$1` seqs, `$2` aim, `$3` now. Applies inserts with one set of keys and marks them; rows: seq, entity. */
+/** `$1` seqs, `$2` aim, `$3` now. Applies inserts with one set of keys and marks them; one JSON list of { seq, entity }. */
 export function bulkInsert(type: EntityType, payloadKeys: readonly string[]): string {
   const columns = insertColumns(type, payloadKeys);
   return `WITH ${announceAim('$2')},
@@ -71,13 +71,15 @@ export function bulkInsert(type: EntityType, payloadKeys: readonly string[]): st
     written AS (
       INSERT INTO ${type.sqlTable} AS t (${columnList(columns)}) ${overriding(type)}
       SELECT ${columnList(columns, '(r).')} FROM source
-      RETURNING t.${keyColumn(type)} AS k, ${entityAsJson(type, 't')} AS entity)
-    UPDATE local_changes c SET ${APPLIED}, applied_at = $3, previous = NULL, result = NULLIF(w.entity, c.data)
-    FROM written w WHERE c.seq = ANY($1::bigint[]) AND c.entity_id::${type.keyType} = w.k
-    RETURNING c.seq, w.entity`;
+      RETURNING t.${keyColumn(type)} AS k, ${entityAsJson(type, 't')} AS entity),
+    marked AS (
+      UPDATE local_changes c SET ${APPLIED}, applied_at = $3, previous = NULL, result = NULLIF(w.entity, c.data)
+      FROM written w WHERE c.seq = ANY($1::bigint[]) AND c.entity_id::${type.keyType} = w.k
+      RETURNING c.seq, w.entity)
+    SELECT json_agg(marked) AS rows FROM marked`;
 }
 
-/** Parameters as {@link bulkInsert}. A seq that does not come back had no entity to update; rows: seq, entity. */
+/** Parameters as {@link bulkInsert}. A seq that does not come back had no entity to update; gives { seq, entity }. */
 export function bulkUpdate(type: EntityType): string {
   return `WITH ${announceAim('$2')},
     source AS MATERIALIZED (
@@ -86,24 +88,28 @@ export function bulkUpdate(type: EntityType): string {
       WHERE c.seq = ANY($1::bigint[])),
     written AS (
       UPDATE ${type.sqlTable} t SET ${assignments(type)} FROM source x WHERE t.${keyColumn(type)} = x.k
-      RETURNING x.seq, x.previous, ${entityAsJson(type, 't')} AS entity)
-    UPDATE local_changes c SET ${APPLIED}, applied_at = $3, previous = w.previous,
-      result = NULLIF(w.entity, w.previous || c.data)
-    FROM written w WHERE c.seq = w.seq
-    RETURNING c.seq, w.entity`;
+      RETURNING x.seq, x.previous, ${entityAsJson(type, 't')} AS entity),
+    marked AS (
+      UPDATE local_changes c SET ${APPLIED}, applied_at = $3, previous = w.previous,
+        result = NULLIF(w.entity, w.previous || c.data)
+      FROM written w WHERE c.seq = w.seq
+      RETURNING c.seq, w.entity)
+    SELECT json_agg(marked) AS rows FROM marked`;
 }
 
-/** Parameters as {@link bulkInsert}. Deleting what is not there is applied too; rows: seq, deleted. */
+/** Parameters as {@link bulkInsert}. Deleting what is not there is applied too; gives { seq, deleted }. */
 export function bulkDelete(type: EntityType): string {
   return `WITH ${announceAim('$2')},
     source AS MATERIALIZED (
       SELECT c.seq, c.entity_id::${type.keyType} AS k FROM local_changes c, aim WHERE c.seq = ANY($1::bigint[])),
     written AS (
       DELETE FROM ${type.sqlTable} t USING source x WHERE t.${keyColumn(type)} = x.k
-      RETURNING x.seq, ${entityAsJson(type, 't')} AS previous)
-    UPDATE local_changes c SET ${APPLIED}, applied_at = $3, previous = w.previous, result = NULL
-    FROM source s LEFT JOIN written w ON w.seq = s.seq WHERE c.seq = s.seq
-    RETURNING c.seq, w.previous IS NOT NULL AS deleted`;
+      RETURNING x.seq, ${entityAsJson(type, 't')} AS previous),
+    marked AS (
+      UPDATE local_changes c SET ${APPLIED}, applied_at = $3, previous = w.previous, result = NULL
+      FROM source s LEFT JOIN written w ON w.seq = s.seq WHERE c.seq = s.seq
+      RETURNING c.seq, w.previous IS NOT NULL AS deleted)
+    SELECT json_agg(marked) AS rows FROM marked`;
 }
 
 /** `$1` entity id, `$2` payload. What is there and what the payload means in the columns' own types. */

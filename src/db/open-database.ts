@@ -173,7 +173,9 @@ async function start(dataDir: string, isNew: boolean): Promise<PGlite> {
 async function prepare(pglite: PGlite): Promise<Database> {
   const database = new Database(pglite);
   await database.exclusive(async (session) => {
-    await session.script(`SET TimeZone = 'UTC'; SET DateStyle = 'ISO, YMD'; SET wal_init_zero = off;`);
+    await session.script(
+      `SET TimeZone = 'UTC'; SET DateStyle = 'ISO, YMD'; SET wal_init_zero = off; SET plan_cache_mode = force_generic_plan; SET jit = off;`,
+    );
     const version = await readSchemaVersion(session);
     if (version > SCHEMA_VERSION) {
       throw new LocalDataError(
