@@ -60,12 +60,20 @@ function typedOrPicked(known: readonly vscode.QuickPickItem[], title: string, pl
   const input = vscode.window.createQuickPick();
   Object.assign(input, { title, placeholder, items: known, matchOnDescription: true, ignoreFocusOut: true });
   return new Promise<string>((resolve) => {
+    // Whoever types and presses Enter at once means what was typed: the list may not have followed yet.
+    let listFollows = true;
+    input.onDidChangeActive(() => {
+      listFollows = true;
+    });
     input.onDidChangeValue((value) => {
+      listFollows = value === '';
       const isNew = value !== '' && !known.some(({ label }) => label === value);
       input.items = isNew ? [{ label: value, description: 'as typed', alwaysShow: true }, ...known] : known;
     });
     input.onDidAccept(() => {
-      resolve(input.activeItems[0]?.label ?? input.value);
+      const picked =
+        listFollows && !known.some(({ label }) => label === input.value) ? input.activeItems[0]?.label : undefined;
+      resolve(picked ?? input.value);
       input.hide();
     });
     input.onDidHide(() => {
@@ -88,18 +96,18 @@ export async function askOperation(title: string): Promise<Operation> {
 
 /** One line of JSON, checked while it is typed. */
 export async function askPayload(
-  data: LocalData,
   info: EntityTypeInfo,
   entityId: string,
   operation: Operation,
   title: string,
 ): Promise<JsonObject> {
   const { parsePayload } = await import('./documents/payload.ts');
-  const start = await startingPayload(data, info, entityId, operation);
+  const start = startingPayload(info, operation);
   const text = await ask({
     title,
     prompt: `Payload of ${info.entityType} ${entityId} as JSON. Fields: ${fieldsOf(info)}`,
-    value: JSON.stringify(start),
+    value: start,
+    valueSelection: [start.length - 1, start.length - 1],
     validateInput: (typed) => {
       try {
         parsePayload(typed);
@@ -118,22 +126,11 @@ function fieldsOf(info: EntityTypeInfo): string {
   return writable.map(({ name, type }) => `${name} (${type})`).join(', ');
 }
 
-/** For an update the entity as it is; for an insert the fields it must have. */
-async function startingPayload(
-  data: LocalData,
-  info: EntityTypeInfo,
-  entityId: string,
-  operation: Operation,
-): Promise<JsonObject> {
-  const { entityType, key } = info;
-  const existing = await data.getEntity(entityType, entityId).catch(() => undefined);
-  const generated = new Set(info.columns.filter((column) => column.generated).map(({ name }) => name));
-  if (existing !== undefined && operation === 'update') {
-    return Object.fromEntries(Object.entries(existing).filter(([name]) => name !== key && !generated.has(name)));
-  }
-  const required = info.columns.filter(({ notNull, hasDefault, name }) => notNull && !hasDefault && name !== key);
-  if (info.kind === 'document') return {};
-  return Object.fromEntries(required.map(({ name, type }) => [name, emptyValueOf(type)]));
+/** For an insert the fields it must have; an update carries only what is to differ. */
+function startingPayload({ kind, columns, key }: EntityTypeInfo, operation: Operation): string {
+  if (kind === 'document' || operation === 'update') return '{}';
+  const required = columns.filter(({ notNull, hasDefault, name }) => notNull && !hasDefault && name !== key);
+  return JSON.stringify(Object.fromEntries(required.map(({ name, type }) => [name, emptyValueOf(type)])));
 }
 
 function emptyValueOf(type: string): string | number | boolean {

@@ -155,7 +155,8 @@ export class Database implements vscode.Disposable {
     const started = performance.now();
     try {
       const { startEngine } = await import('./engine.ts');
-      this.#engine = await startEngine(place, this.#settings(), this.#log);
+      const workerFile = vscode.Uri.joinPath(this.#context.extensionUri, 'dist', 'worker.js').fsPath;
+      this.#engine = await startEngine({ place, settings: this.#settings(), workerFile, log: this.#log });
     } catch (error) {
       this.#fail(error, place);
       return;

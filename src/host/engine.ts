@@ -1,18 +1,48 @@
-// Starts the engine for a place and gives back what the host needs of it. Loaded only when a database is opened.
+// Starts the engine in its worker thread and gives back what the host needs of it. Loaded only when a database is opened.
 import type * as vscode from 'vscode';
 import type { LocalData } from '../engine/local-data.ts';
+import { openInWorker } from '../worker/open-in-worker.ts';
 import type { DataPlace } from './data-place.ts';
 import type { Settings } from './settings.ts';
 
 export interface Engine {
   readonly data: LocalData;
-  /** Called when the engine ended and could not be brought back. */
+  /** Called when the engine ended and could not be brought back; a single end is repaired without a word. */
   onDidDie(listener: (error: Error) => void): void;
   stop(): Promise<void>;
 }
 
-export async function startEngine(place: DataPlace, settings: Settings, log: vscode.LogOutputChannel): Promise<Engine> {
+export interface EngineRequest {
+  readonly place: DataPlace;
+  readonly settings: Settings;
+  /** The bundled worker. */
+  readonly workerFile: string;
+  readonly log: vscode.LogOutputChannel;
+}
+
+export async function startEngine({ place, settings, workerFile, log }: EngineRequest): Promise<Engine> {
   await place.claim();
-  log.info(`${settings.retryLimit}`);
-  throw new Error('no engine');
+  const engine = await openInWorker({
+    workerFile,
+    engine: {
+      dataDir: place.dataDir,
+      retry: {
+        attempts: settings.retryLimit,
+        baseDelayMs: settings.retryBaseDelayMs,
+        maxDelayMs: settings.retryMaxDelayMs,
+      },
+      maxPayloadBytes: settings.payloadMaxBytes,
+      startProcessor: !settings.pausedAtStart,
+    },
+    onTrouble: (error) => log.warn(error.message),
+  });
+  return {
+    data: engine.data,
+    onDidDie: (listener) => {
+      engine.onStatus((status) => {
+        if (status.kind === 'failed') listener(status.error);
+      });
+    },
+    stop: () => engine.close(),
+  };
 }

@@ -1,6 +1,6 @@
 // How an element of the Changes view looks: icon, label, short description, tooltip. Reads data only; no engine calls.
 import * as vscode from 'vscode';
-import type { Change, ChangeCounts, ChangeStatus, Operation } from '../../protocol/changes.ts';
+import type { Change, ChangeCounts, ChangeStatus, Failure, Operation } from '../../protocol/changes.ts';
 import { type ChangesElement, GROUPS, type GroupId, contextValueOf, countOf, elementId } from './elements.ts';
 
 export function treeItemOf(element: ChangesElement, counts: ChangeCounts): vscode.TreeItem {
@@ -59,7 +59,7 @@ function changeItem(change: Change): vscode.TreeItem {
 
 const OPERATION_WORDS: Readonly<Record<Operation, string>> = { insert: 'Insert', update: 'Update', delete: 'Delete' };
 
-/** Short: the row is narrow. The whole reason stands in the tooltip. */
+/** Short, for the row is narrow; the whole reason stands in the tooltip. */
 function reasonOf(change: Change): string {
   switch (change.status) {
     case 'applied':
@@ -69,11 +69,21 @@ function reasonOf(change: Change): string {
       return `discarded ${timeOf(change.discardedAt ?? change.timestamp)}`;
     case 'failed':
     case 'conflicted':
+      return (change.failure === null ? null : shortFailure(change.failure)) ?? change.reason ?? change.error ?? '';
     case 'blocked':
     case 'retrying':
     case 'pending':
       return change.reason ?? change.error ?? '';
   }
+}
+
+/** By what the failure carries, never by its text; null where it carries nothing shorter than its message. */
+function shortFailure({ awaits, constraint, column, code }: Failure): string | null {
+  if (awaits !== undefined) return `no ${awaits.entityType} ${awaits.entityId}`;
+  if (code === '23505' && constraint !== undefined) return `not unique: ${constraint}`;
+  if (code === '23502' && column !== undefined) return `${column} is missing`;
+  if (constraint !== undefined) return `breaks ${constraint}`;
+  return code === 'UNKNOWN_COLUMN' && column !== undefined ? `no column ${column}` : null;
 }
 
 /** The icon tells the operation of what waits or is done, and the colour how it stands; a failure has a sign of its own. */

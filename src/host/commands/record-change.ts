@@ -21,8 +21,7 @@ export const recordChange = defineCommand('localData.recordChange', async (host,
           validateInput: (id) => (id === '' ? 'Type an id.' : undefined),
         })
       : await askEntityId(data, info, title));
-  const payload =
-    operation === 'delete' ? null : await askPayload(data, info, entityId, operation, `${title} ${entityId}`);
+  const payload = operation === 'delete' ? null : await askPayload(info, entityId, operation, `${title} ${entityId}`);
   const change = await data.recordChange(info.entityType, entityId, operation, payload);
   tellOutcome(await outcomeOf(host, change.id));
 });

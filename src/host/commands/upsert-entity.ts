@@ -12,7 +12,6 @@ export const upsertEntity = defineCommand('localData.upsertEntity', async (host,
   const entityId = target?.entityId ?? (await askEntityId(data, info, `${TITLE}: ${info.entityType}`));
   const exists = (await data.getEntity(info.entityType, entityId)) !== undefined;
   const payload = await askPayload(
-    data,
     info,
     entityId,
     exists ? 'update' : 'insert',

@@ -5,11 +5,12 @@ import type { Change, JsonObject } from '../../protocol/changes.ts';
 import { SCHEMES } from '../contributions.ts';
 import type { Host } from '../host.ts';
 import { outcomeOf } from '../outcome.ts';
+import { tellOutcome } from '../tell-outcome.ts';
 import { schemaUri } from './schema-documents.ts';
 
 export function editUri(change: Change): vscode.Uri {
   const name = `${change.entityType} ${change.entityId}`.replaceAll('/', '∕');
-  return vscode.Uri.from({ scheme: SCHEMES.edit, path: `/${change.id}/${name}.json` });
+  return vscode.Uri.from({ scheme: SCHEMES.edit, authority: change.id, path: `/${name}.json` });
 }
 
 export function registerEditDocuments(host: Host): vscode.Disposable {
@@ -19,6 +20,10 @@ export function registerEditDocuments(host: Host): vscode.Disposable {
     vscode.workspace.registerFileSystemProvider(SCHEMES.edit, files, { isCaseSensitive: true }),
     vscode.workspace.onWillSaveTextDocument(({ document, reason }) => {
       if (document.uri.scheme === SCHEMES.edit) files.noteReason(document.uri, reason);
+    }),
+    vscode.workspace.onDidSaveTextDocument(({ uri }) => {
+      if (uri.scheme !== SCHEMES.edit) return;
+      files.tellOutcome(uri).catch((error: unknown) => host.log.warn(`After saving ${uri.path}: ${String(error)}`));
     }),
     vscode.workspace.onDidCloseTextDocument(({ uri }) => {
       if (uri.scheme === SCHEMES.edit) files.forget(uri);
@@ -37,19 +42,36 @@ class EditDocuments implements vscode.FileSystemProvider, vscode.Disposable {
   readonly onDidChangeFile = this.#changed.event;
   readonly #drafts = new Map<string, Draft>();
   readonly #autoSaved = new Set<string>();
+  /** Changes that were sent on their way by a save, by the document they were edited in. */
+  readonly #retried = new Map<string, string>();
 
   constructor(host: Host) {
     this.#host = host;
   }
 
-  noteReason({ path }: vscode.Uri, reason: vscode.TextDocumentSaveReason): void {
-    if (reason === vscode.TextDocumentSaveReason.Manual) this.#autoSaved.delete(path);
-    else this.#autoSaved.add(path);
+  noteReason(uri: vscode.Uri, reason: vscode.TextDocumentSaveReason): void {
+    if (reason === vscode.TextDocumentSaveReason.Manual) this.#autoSaved.delete(uri.toString());
+    else this.#autoSaved.add(uri.toString());
   }
 
-  forget({ path }: vscode.Uri): void {
-    this.#drafts.delete(path);
-    this.#autoSaved.delete(path);
+  forget(uri: vscode.Uri): void {
+    this.#drafts.delete(uri.toString());
+    this.#autoSaved.delete(uri.toString());
+  }
+
+  /** Once the document is saved: says what became of the change, and closes the document when it is through. */
+  async tellOutcome(uri: vscode.Uri): Promise<void> {
+    const id = this.#retried.get(uri.toString());
+    this.#retried.delete(uri.toString());
+    if (id === undefined) return;
+    const change = await outcomeOf(this.#host, id);
+    if (change.status === 'failed' || change.status === 'conflicted') {
+      const what = `The ${change.operation} of ${change.entityType} ${change.entityId} failed again.`;
+      await vscode.window.showErrorMessage(`${what} ${change.error ?? change.reason ?? ''}`);
+      return;
+    }
+    tellOutcome(change);
+    if (change.processedLocal) await closeUnchanged(uri);
   }
 
   watch(): vscode.Disposable {
@@ -57,19 +79,19 @@ class EditDocuments implements vscode.FileSystemProvider, vscode.Disposable {
   }
 
   async stat(uri: vscode.Uri): Promise<vscode.FileStat> {
-    const draft = this.#drafts.get(uri.path);
+    const draft = this.#drafts.get(uri.toString());
     const change = await this.#change(uri);
     const size = draft?.text.byteLength ?? payloadText(change).byteLength;
     return { type: vscode.FileType.File, ctime: change.timestamp, mtime: draft?.savedAt ?? change.timestamp, size };
   }
 
   async readFile(uri: vscode.Uri): Promise<Uint8Array> {
-    return this.#drafts.get(uri.path)?.text ?? payloadText(await this.#change(uri));
+    return this.#drafts.get(uri.toString())?.text ?? payloadText(await this.#change(uri));
   }
 
   async writeFile(uri: vscode.Uri, content: Uint8Array): Promise<void> {
-    if (!this.#autoSaved.delete(uri.path)) await this.#applyOrExplain(uri, content);
-    this.#drafts.set(uri.path, { text: content, savedAt: Date.now() });
+    if (!this.#autoSaved.delete(uri.toString())) await this.#applyOrExplain(uri, content);
+    this.#drafts.set(uri.toString(), { text: content, savedAt: Date.now() });
     this.#changed.fire([{ type: vscode.FileChangeType.Changed, uri }]);
   }
 
@@ -109,31 +131,14 @@ class EditDocuments implements vscode.FileSystemProvider, vscode.Disposable {
     const payload = parsePayload(new TextDecoder().decode(content), isSchemaNote);
     const { id } = await this.#change(uri);
     const edited = await data.editChange(id, payload);
-    if (edited.status === 'failed') await data.retryChange(id);
-    // Not awaited: the save is done; what becomes of the change is told when it is known.
-    void outcomeOf(this.#host, id).then((outcome) => this.#tell(uri, outcome));
-  }
-
-  async #tell(uri: vscode.Uri, change: Change): Promise<void> {
-    const name = `${change.entityType} ${change.entityId}`;
-    switch (change.status) {
-      case 'applied':
-      case 'synced':
-        vscode.window.setStatusBarMessage(`$(check) ${name} applied`, 5_000);
-        return closeUnchanged(uri);
-      case 'failed':
-      case 'conflicted':
-        await vscode.window.showErrorMessage(`${name} failed again: ${change.error ?? change.reason ?? ''}`);
-        return;
-      default:
-        vscode.window.setStatusBarMessage(`$(clock) ${name}: ${change.reason ?? change.status}`, 5_000);
-    }
+    if (edited.status === 'failed') await data.retryChange(edited.id);
+    this.#retried.set(uri.toString(), edited.id);
   }
 
   /** A document restored at start-up is asked for before the database is open. */
   async #change(uri: vscode.Uri): Promise<Change> {
-    const [, id] = uri.path.split('/');
-    if (id === undefined || !uri.path.endsWith('.json')) throw vscode.FileSystemError.FileNotFound(uri);
+    const id = uri.authority;
+    if (id === '' || !uri.path.endsWith('.json')) throw vscode.FileSystemError.FileNotFound(uri);
     const state = await this.#host.database.whenSettled();
     if (state.kind !== 'ready') throw vscode.FileSystemError.Unavailable(uri);
     const change = await state.data.getChange(id);

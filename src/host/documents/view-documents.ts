@@ -12,13 +12,17 @@ const reports = new Map<string, string>();
 
 export function changeUri(change: Change, part: Part): vscode.Uri {
   const name = `${change.entityType} ${change.entityId}`.replaceAll('/', '∕');
-  return vscode.Uri.from({ scheme: SCHEMES.view, path: `/${part}/${change.id}/${name}.json` });
+  return vscode.Uri.from({ scheme: SCHEMES.view, authority: `${part}.${change.id}`, path: `/${name}.json` });
 }
 
 /** Opens a text that is made once, such as the report of an import. */
 export async function showReport(name: string, text: string): Promise<void> {
-  const uri = vscode.Uri.from({ scheme: SCHEMES.view, path: `/report/${Date.now()}/${name.replaceAll('/', '∕')}` });
-  reports.set(uri.path, text);
+  const uri = vscode.Uri.from({
+    scheme: SCHEMES.view,
+    authority: `report.${Date.now()}`,
+    path: `/${name.replaceAll('/', '∕')}`,
+  });
+  reports.set(uri.authority, text);
   await vscode.window.showTextDocument(uri, { preview: false });
 }
 
@@ -34,14 +38,15 @@ export function registerViewDocuments(host: Host): vscode.Disposable {
     for (const { uri } of vscode.workspace.textDocuments) if (uri.scheme === SCHEMES.view) changed.fire(uri);
   });
   const closed = vscode.workspace.onDidCloseTextDocument(({ uri }) => {
-    if (uri.scheme === SCHEMES.view) reports.delete(uri.path);
+    if (uri.scheme === SCHEMES.view) reports.delete(uri.authority);
   });
   return vscode.Disposable.from(changed, provider, reopened, closed);
 }
 
 async function contentOf(host: Host, uri: vscode.Uri): Promise<string> {
-  const [, part, id] = uri.path.split('/');
-  if (part === 'report') return reports.get(uri.path) ?? 'This report was made in an earlier session and is gone.\n';
+  const [part, id] = uri.authority.split('.', 2);
+  if (part === 'report')
+    return reports.get(uri.authority) ?? 'This report was made in an earlier session and is gone.\n';
   const { state } = host.database;
   if (state.kind !== 'ready' || id === undefined) return 'The database is not open.\n';
   const change = await state.data.getChange(id);

@@ -1,0 +1,89 @@
+// What a person does in VS Code, as verbs over a browser page: everything by mouse and keyboard, nothing by a back door.
+import type { Locator, Page } from 'playwright-core';
+
+export class Workbench {
+  readonly page: Page;
+
+  constructor(page: Page) {
+    this.page = page;
+  }
+
+  /** A row of the Changes view that contains the text. */
+  row(text: string | RegExp): Locator {
+    return this.page.locator('.pane-body .monaco-list-row').filter({ hasText: text });
+  }
+
+  async rows(): Promise<string[]> {
+    return this.page.locator('.pane-body .monaco-list-row').allInnerTexts();
+  }
+
+  /** The number on the icon in the activity bar, or an empty text. */
+  badge(): Locator {
+    return this.#activity().locator('.badge-content');
+  }
+
+  statusBarItem(): Locator {
+    return this.page.locator('[id="vibestack.local-data.localData.status"]');
+  }
+
+  async openChangesView(): Promise<void> {
+    const label = this.#activity().locator('.action-label');
+    await label.waitFor({ timeout: 30_000 });
+    const isOpen = await this.page.locator('.pane-header, .composite.title').filter({ hasText: /Local Data/i }).count();
+    if (isOpen === 0) await label.click();
+  }
+
+  /** Runs a command as a person would: by its words in the command palette. */
+  async runCommand(title: string): Promise<void> {
+    await this.page.keyboard.press('F1');
+    const input = this.page.locator('.quick-input-widget input');
+    await input.waitFor();
+    await input.fill(`>Local Data: ${title}`);
+    await this.page.locator('.quick-input-list .monaco-list-row').filter({ hasText: title }).first().waitFor();
+    await this.page.keyboard.press('Enter');
+  }
+
+  async paletteTitles(): Promise<string[]> {
+    await this.page.keyboard.press('F1');
+    await this.page.locator('.quick-input-widget input').fill('>Local Data: ');
+    const rows = this.page.locator('.quick-input-list .monaco-list-row');
+    await rows.first().waitFor();
+    const titles = new Set<string>();
+    for (let steps = 0; steps < 40; steps++) {
+      for (const text of await rows.allInnerTexts()) titles.add(text.split('\n')[0] ?? '');
+      await this.page.keyboard.press('ArrowDown');
+    }
+    await this.page.keyboard.press('Escape');
+    return [...titles];
+  }
+
+  async contextMenu(row: Locator): Promise<string[]> {
+    await row.click({ button: 'right' });
+    const items = this.page.locator('.context-view .action-menu-item, .shadow-root-host .action-menu-item');
+    await this.page.getByRole('menuitem').first().waitFor();
+    const roles = await this.page.getByRole('menuitem').allInnerTexts();
+    return roles.length > 0 ? roles.map((text) => text.split('\n')[0] ?? '') : items.allInnerTexts();
+  }
+
+  async chooseFromMenu(row: Locator, title: string): Promise<void> {
+    await this.contextMenu(row);
+    await this.page.getByRole('menuitem', { name: title }).click();
+  }
+
+  /** The editor tab with this title. */
+  tab(title: string | RegExp): Locator {
+    return this.page.locator('.tabs-container .tab').filter({ hasText: title });
+  }
+
+  dialog(): Locator {
+    return this.page.locator('.monaco-dialog-box');
+  }
+
+  async answer(button: string): Promise<void> {
+    await this.dialog().getByRole('button', { name: button, exact: true }).click();
+  }
+
+  #activity(): Locator {
+    return this.page.locator('.activitybar .action-item').filter({ has: this.page.locator('[aria-label^="Local Data"]') });
+  }
+}
