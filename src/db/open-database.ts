@@ -1,10 +1,10 @@
 // Opens a data directory: takes its lock, makes it from the template when it is new, refuses what it cannot open in plain
 // words, and brings its schema up to date. Never opens a directory that another process owns.
-import { existsSync } from 'node:fs';
+import { cpSync, existsSync, mkdirSync } from 'node:fs';
 import { access, constants, mkdir, mkdtemp, readFile, readdir, rename, rm } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { PGlite } from '@electric-sql/pglite';
-import { extract } from 'tar';
+import { z } from 'zod';
 import { LocalDataError } from '../protocol/errors.ts';
 import { CAPTURED_CHANNEL, SCHEMA_CHANNEL } from './capture.ts';
 import { acquireDataDirectoryLock, type DataDirectoryLock, resolveDataDirectory } from './data-directory-lock.ts';
@@ -14,8 +14,8 @@ import { SCHEMA_VERSION, migrate, readSchemaVersion } from './migrations.ts';
 export interface OpenDatabaseOptions {
   /** Absolute path; absent for a database in memory. */
   readonly dataDir?: string;
-  /** A `.tar.gz` of a data directory made by the same PGlite; new directories start from it. */
-  readonly templateFile?: string;
+  /** Holds `data`, a data directory made by the same PGlite that new ones start from, and `directories.json`. */
+  readonly templateDir?: string;
   /** How long to wait for another owner. */
   readonly lockWaitMs?: number;
   readonly signal?: AbortSignal;
@@ -28,6 +28,9 @@ export interface OpenedDatabase {
   readonly openedFrom: 'template' | 'initdb' | 'existing' | 'memory';
   close(): Promise<void>;
 }
+
+/** Every directory of the template: a package keeps no empty ones. */
+const directoriesSchema = z.array(z.string());
 
 /** The Postgres major that this PGlite can open. */
 const POSTGRES_MAJOR = '18';
@@ -57,7 +60,7 @@ async function openOwned(
   lock: DataDirectoryLock,
   options: OpenDatabaseOptions,
 ): Promise<OpenedDatabase> {
-  const openedFrom = await provideDirectory(dataDir, options.templateFile);
+  const openedFrom = await provideDirectory(dataDir, options.templateDir);
   const pglite = await start(dataDir, openedFrom === 'initdb');
   let database: Database;
   try {
@@ -90,7 +93,7 @@ async function lockDirectory(dataDir: string, options: OpenDatabaseOptions): Pro
 /** Makes sure that the directory can be opened, or is made; says how. */
 async function provideDirectory(
   dataDir: string,
-  templateFile: string | undefined,
+  templateDir: string | undefined,
 ): Promise<'template' | 'initdb' | 'existing'> {
   const content = await readContent(dataDir);
   if (content.length > 0) {
@@ -99,8 +102,8 @@ async function provideDirectory(
   }
   try {
     await mkdir(dirname(dataDir), { recursive: true, mode: 0o700 });
-    if (templateFile === undefined || !existsSync(templateFile)) return 'initdb';
-    await copyTemplate(templateFile, dataDir);
+    if (templateDir === undefined || !existsSync(templateDir)) return 'initdb';
+    await copyTemplate(templateDir, dataDir);
     return 'template';
   } catch (error) {
     throw asDirectoryError(dataDir, error);
@@ -140,10 +143,12 @@ async function checkExisting(dataDir: string, content: readonly string[]): Promi
 }
 
 /** Copied under a temporary name and renamed, so that a kill leaves no half directory under the real one. */
-async function copyTemplate(templateFile: string, dataDir: string): Promise<void> {
+async function copyTemplate(templateDir: string, dataDir: string): Promise<void> {
   const partial = await mkdtemp(join(dirname(dataDir), `.${basename(dataDir)}-`));
   try {
-    extract({ file: templateFile, cwd: partial, sync: true });
+    cpSync(join(templateDir, 'data'), partial, { recursive: true });
+    const directories = directoriesSchema.parse(JSON.parse(await readFile(join(templateDir, 'directories.json'), 'utf8')));
+    for (const directory of directories) mkdirSync(join(partial, directory), { recursive: true, mode: 0o700 });
     await rm(dataDir, { recursive: true, force: true });
     await rename(partial, dataDir);
   } catch (error) {

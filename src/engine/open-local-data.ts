@@ -23,8 +23,8 @@ export interface OpenLocalDataOptions {
   readonly startProcessor?: boolean;
   /** How long to wait for another owner of the directory. Default 10 s. */
   readonly lockWaitMs?: number;
-  /** Template for new directories; `null` for initdb. Default: the one beside the bundle. */
-  readonly templateFile?: string | null;
+  /** Template directory for new databases; `null` for initdb. Default: the one beside the bundle. */
+  readonly templateDir?: string | null;
   readonly signal?: AbortSignal;
   /** Failures with nobody to throw to: a listener's, a batch's. Default: dropped after being stored with the change. */
   readonly onBackgroundError?: (error: unknown) => void;
@@ -35,10 +35,10 @@ export const DEFAULT_MAX_PAYLOAD_BYTES = 1024 * 1024;
 export async function openLocalData(options: OpenLocalDataOptions): Promise<LocalDataEngine> {
   checkOptions(options);
   const startedAt = performance.now();
-  const templateFile = options.templateFile === undefined ? bundledTemplate() : options.templateFile;
+  const templateDir = options.templateDir === undefined ? bundledTemplate() : options.templateDir;
   const opened = await openDatabase({
     ...(options.memory === true || options.dataDir === undefined ? {} : { dataDir: options.dataDir }),
-    ...(templateFile === null || templateFile === undefined ? {} : { templateFile }),
+    ...(templateDir === null || templateDir === undefined ? {} : { templateDir }),
     ...(options.lockWaitMs === undefined ? {} : { lockWaitMs: options.lockWaitMs }),
     ...(options.signal === undefined ? {} : { signal: options.signal }),
   });
@@ -60,8 +60,8 @@ export async function openLocalData(options: OpenLocalDataOptions): Promise<Loca
 }
 
 function bundledTemplate(): string | undefined {
-  const file = fileURLToPath(new URL('./template/data-directory.tar.gz', import.meta.url));
-  return existsSync(file) ? file : undefined;
+  const directory = fileURLToPath(new URL('./template/', import.meta.url));
+  return existsSync(directory) ? directory : undefined;
 }
 
 const retrySchema = z

@@ -8,7 +8,7 @@ export const engineOptionsSchema = z.object({
   maxPayloadBytes: z.number().optional(),
   startProcessor: z.boolean().optional(),
   lockWaitMs: z.number().optional(),
-  templateFile: z.string().nullable().optional(),
+  templateDir: z.string().nullable().optional(),
 });
 
 export type EngineOptions = z.infer<typeof engineOptionsSchema>;

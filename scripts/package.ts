@@ -1,0 +1,27 @@
+// `npm run package`: builds and packs the VSIX that is installed by start, tests and people alike.
+import { spawnSync } from 'node:child_process';
+import { mkdirSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const root = fileURLToPath(new URL('..', import.meta.url));
+export const vsixFile = join(root, 'dist/local-data.vsix');
+
+run([process.execPath, 'esbuild.mjs']);
+mkdirSync(join(root, 'dist'), { recursive: true });
+run([
+  process.execPath,
+  join(root, 'node_modules/@vscode/vsce/vsce'),
+  'package',
+  '--no-dependencies',
+  '--allow-missing-repository',
+  '--skip-license',
+  '--out',
+  vsixFile,
+]);
+console.log(`${vsixFile}: ${(statSync(vsixFile).size / 1_048_576).toFixed(1)} MB`);
+
+function run([command = '', ...args]: readonly string[]): void {
+  const { status } = spawnSync(command, args, { cwd: root, stdio: 'inherit' });
+  if (status !== 0) process.exit(status ?? 1);
+}

@@ -1,0 +1,21 @@
+// The engine as it ships: tests of the engine always run against the built bundle, or the one that LOCAL_DATA_ENGINE
+// names, so that a fault put into the bundle turns a test red.
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { pathToFileURL, fileURLToPath } from 'node:url';
+
+const built = fileURLToPath(new URL('../../dist/engine.js', import.meta.url));
+export const enginePath = process.env['LOCAL_DATA_ENGINE'] ?? built;
+
+type Engine = typeof import('../../src/engine/open-local-data.ts');
+const engine = (await import(pathToFileURL(enginePath).href)) as Engine;
+
+export const { openLocalData, LocalDataError } = engine;
+export type LocalDataEngine = Awaited<ReturnType<Engine['openLocalData']>>;
+
+/** A directory of its own for one test, and the function that removes it. */
+export function temporaryDirectory(): { readonly path: string; remove(): void } {
+  const path = mkdtempSync(join(tmpdir(), 'local-data-test-'));
+  return { path, remove: () => rmSync(path, { recursive: true, force: true }) };
+}
