@@ -35,7 +35,7 @@ const directoriesSchema = z.array(z.string());
 /** The Postgres major that this PGlite can open. */
 const POSTGRES_MAJOR = '18';
 
-const START_PARAMS = [...PGlite.defaultStartParams, '-c', 'shared_buffers=32MB'];
+const START_PARAMS = [...PGlite.defaultStartParams, '-c', 'shared_buffers=16MB', '-c', 'max_connections=10'];
 
 export async function openDatabase(options: OpenDatabaseOptions): Promise<OpenedDatabase> {
   if (options.dataDir === undefined) return openInMemory();
