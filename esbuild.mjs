@@ -80,7 +80,10 @@ function copyAssets() {
 
 /** `dist/engine.d.ts` over the emitted declarations, whose imports name the files that are there. */
 function emitTypes() {
-  const compiled = spawnSync(process.execPath, [join(root, 'node_modules/typescript/bin/tsc'), '-b'], { cwd: root, stdio: 'inherit' });
+  const compiled = spawnSync(process.execPath, [join(root, 'node_modules/typescript/bin/tsc'), '-b'], {
+    cwd: root,
+    stdio: 'inherit',
+  });
   if (compiled.status !== 0) process.exit(compiled.status ?? 1);
   for (const file of readdirSync(join(dist, 'types'), { recursive: true, encoding: 'utf8' })) {
     if (!file.endsWith('.d.ts')) continue;

@@ -12,7 +12,9 @@ const target = join(root, 'dist/template');
 const template = join(target, 'data');
 const keyFile = join(target, 'made-from');
 const inputs = ['src/db/migrations.ts', 'src/db/open-database.ts', 'node_modules/@electric-sql/pglite/package.json'];
-const key = inputs.reduce((hash, file) => hash.update(readFileSync(join(root, file))), createHash('sha256')).digest('hex');
+const key = inputs
+  .reduce((hash, file) => hash.update(readFileSync(join(root, file))), createHash('sha256'))
+  .digest('hex');
 
 if (existsSync(template) && existsSync(keyFile) && readFileSync(keyFile, 'utf8') === key) {
   console.log('template data directory: up to date');

@@ -33,15 +33,20 @@ function sourceFiles(): string[] {
 function faultsOf(file: string): string[] {
   const room = roomOf(file);
   const allowed = MAY_IMPORT[room];
-  if (allowed === undefined) return [`${relative(src, file)}: no import rule for "${room}"; add one to scripts/check-imports.ts`];
+  if (allowed === undefined)
+    return [`${relative(src, file)}: no import rule for "${room}"; add one to scripts/check-imports.ts`];
   return importsOf(file).flatMap((specifier) => {
     if (specifier === 'vscode') {
-      return MAY_IMPORT_VSCODE.includes(room) ? [] : [`${relative(src, file)}: imports vscode, which only src/host may`];
+      return MAY_IMPORT_VSCODE.includes(room)
+        ? []
+        : [`${relative(src, file)}: imports vscode, which only src/host may`];
     }
     if (!specifier.startsWith('.')) return [];
     const target = roomOf(resolve(dirname(file), specifier));
     if (target === room || allowed.includes(target)) return [];
-    return [`${relative(src, file)}: imports ${specifier}, but ${room} may import only ${allowed.join(', ') || 'nothing of ours'}`];
+    return [
+      `${relative(src, file)}: imports ${specifier}, but ${room} may import only ${allowed.join(', ') || 'nothing of ours'}`,
+    ];
   });
 }
 

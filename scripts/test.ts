@@ -31,7 +31,11 @@ const suites: readonly Suite[] = [
   { name: 'types of tests and scripts', command: [bin('tsc'), '-p', 'test/tsconfig.json'], counts: 'exit code' },
   { name: 'lint', command: [bin('oxlint'), '--type-aware', '--deny-warnings'], counts: 'exit code' },
   { name: 'import directions', command: [process.execPath, 'scripts/check-imports.ts'], counts: 'exit code' },
-  { name: 'manifest drift', command: [process.execPath, 'scripts/generate-contributions.ts', '--check'], counts: 'exit code' },
+  {
+    name: 'manifest drift',
+    command: [process.execPath, 'scripts/generate-contributions.ts', '--check'],
+    counts: 'exit code',
+  },
   { name: 'unused code', command: [bin('knip')], counts: 'exit code' },
   ...['unit', 'engine', 'worker', 'contract'].map(mocha),
   { name: 'inside VS Code', command: [process.execPath, 'test/vscode/run.ts'], counts: 'mocha' },
@@ -95,6 +99,8 @@ function runAndShow([command = '', ...args]: readonly string[]): Promise<{ code:
 async function assertNode24(): Promise<void> {
   const major = Number(process.versions.node.split('.')[0]);
   if (major >= 24) return;
-  console.error(`Node ${process.versions.node} runs this script; it needs Node 24 from node_modules. Run it through npm, after npm ci.`);
+  console.error(
+    `Node ${process.versions.node} runs this script; it needs Node 24 from node_modules. Run it through npm, after npm ci.`,
+  );
   process.exit(1);
 }

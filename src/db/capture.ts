@@ -51,11 +51,14 @@ function quoteBody(body: string): string {
 
 function captureBody(type: EntityType): string {
   const key = keyColumn(type);
+  const generatedNames = type.columns.filter((column) => column.generated).map((column) => quoteLiteral(column.name));
+  const generated = `ARRAY[${generatedNames.join(', ')}]::text[]`;
   const record = (rows: string): string => `
     INSERT INTO public.local_changes
-      (id, entity_type, entity_id, operation, data, timestamp, processed_local, origin, transaction_id, previous, applied_at)
+      (id, entity_type, entity_id, operation, data, timestamp, processed_local, origin, transaction_id, previous, result, applied_at)
     SELECT local_data.captured_id(), ${quoteLiteral(type.entityType)}, w.entity_id, w.operation, w.data, local_data.now_ms(),
-      true, 'sql', local_data.setting('transaction'), w.previous, local_data.now_ms()
+      true, 'sql', local_data.setting('transaction'), w.previous,
+      CASE WHEN w.operation = 'update' THEN NULLIF(w.entity, w.previous || w.data) END, local_data.now_ms()
     FROM (${rows}) w WHERE NOT (aimed ? w.entity_id);`;
   const rowsOf = (relation: string): string =>
     `SELECT x.${key}::text AS entity_id, ${entityAsJson(type, 'x')} AS entity FROM ${relation} x`;
@@ -72,21 +75,22 @@ BEGIN
     aimed := aim->'ids';
   END IF;
   IF TG_OP = 'INSERT' THEN ${record(
-    `SELECT entity_id, 'insert' AS operation, entity AS data, NULL::jsonb AS previous FROM (${rowsOf('new_rows')}) n`,
+    `SELECT entity_id, 'insert' AS operation, entity AS data, NULL::jsonb AS previous, entity FROM (${rowsOf('new_rows')}) n`,
   )}
   ELSIF TG_OP = 'DELETE' THEN ${record(
-    `SELECT entity_id, 'delete' AS operation, NULL::jsonb AS data, entity AS previous FROM (${rowsOf('old_rows')}) o`,
+    `SELECT entity_id, 'delete' AS operation, NULL::jsonb AS data, entity AS previous, NULL::jsonb AS entity FROM (${rowsOf('old_rows')}) o`,
   )}
   ELSIF TG_OP = 'TRUNCATE' THEN ${record(
-    `SELECT entity_id, 'delete' AS operation, NULL::jsonb AS data, entity AS previous FROM (${rowsOf(type.sqlTable)}) o`,
+    `SELECT entity_id, 'delete' AS operation, NULL::jsonb AS data, entity AS previous, NULL::jsonb AS entity FROM (${rowsOf(type.sqlTable)}) o`,
   )}
   ELSE ${record(`
     SELECT coalesce(n.entity_id, o.entity_id) AS entity_id,
       CASE WHEN o.entity_id IS NULL THEN 'insert' WHEN n.entity_id IS NULL THEN 'delete' ELSE 'update' END AS operation,
       CASE WHEN o.entity_id IS NULL THEN n.entity WHEN n.entity_id IS NULL THEN NULL ELSE
-        (SELECT jsonb_object_agg(e.key, e.value) FROM jsonb_each(n.entity) e WHERE e.value IS DISTINCT FROM o.entity->e.key)
+        (SELECT jsonb_object_agg(e.key, e.value) FROM jsonb_each(n.entity) e WHERE e.value IS DISTINCT FROM o.entity->e.key
+          AND e.key <> ALL (${generated}))
       END AS data,
-      o.entity AS previous
+      o.entity AS previous, n.entity
     FROM (${rowsOf('old_rows')}) o FULL JOIN (${rowsOf('new_rows')}) n ON n.entity_id = o.entity_id
     WHERE n.entity IS DISTINCT FROM o.entity
     ORDER BY n.entity_id IS NOT NULL, o.entity_id IS NULL`)}

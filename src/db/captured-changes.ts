@@ -29,7 +29,7 @@ export async function publishCaptured(
   if (first.total > rows.length) await reloadTypes(session, after, entityTypes, draft);
   else {
     for (const change of changes) {
-      const entity: Entity | null = change.operation === 'delete' ? null : { ...change.previous, ...change.data };
+      const entity: Entity | null = change.operation === 'delete' ? null : (change.result ?? {});
       if (entity === null) draft.entityDeleted(change.entityType, change.entityId);
       else if (change.operation === 'insert') draft.entityInserted(change.entityType, change.entityId, entity);
       else draft.entityUpdated(change.entityType, change.entityId, entity);

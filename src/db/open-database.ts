@@ -147,7 +147,9 @@ async function copyTemplate(templateDir: string, dataDir: string): Promise<void>
   const partial = await mkdtemp(join(dirname(dataDir), `.${basename(dataDir)}-`));
   try {
     cpSync(join(templateDir, 'data'), partial, { recursive: true });
-    const directories = directoriesSchema.parse(JSON.parse(await readFile(join(templateDir, 'directories.json'), 'utf8')));
+    const directories = directoriesSchema.parse(
+      JSON.parse(await readFile(join(templateDir, 'directories.json'), 'utf8')),
+    );
     for (const directory of directories) mkdirSync(join(partial, directory), { recursive: true, mode: 0o700 });
     await rm(dataDir, { recursive: true, force: true });
     await rename(partial, dataDir);

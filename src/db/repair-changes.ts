@@ -11,6 +11,7 @@ import { CommitDraft } from './commit-log.ts';
 import type { Session } from './database.ts';
 import { putEntity, readEntity } from './entity-statements.ts';
 import { type EntityType, type EntityTypes, keyColumn } from './entity-types.ts';
+import { quoteIdentifier } from './sql-values.ts';
 import { CARRIED_CHANGES, moveChanges } from './move-changes.ts';
 import { SqlError } from './sql-error.ts';
 
@@ -242,13 +243,29 @@ async function changesBySeq(context: RepairContext, seqs: readonly number[]): Pr
 }
 
 /**
- * What cannot stand without the given changes: what waits for an entity they create, and, after an insert, everything
- * later in its lane.
+ * What cannot stand without the given changes: what waits for an entity they create, what refers to one by a foreign
+ * key, and, after an insert, everything later in its lane.
  */
 async function dependentsOf(
   context: RepairContext,
   members: readonly Change[],
 ): Promise<{ listed: Change[]; total: number; seqs: number[] }> {
+  const own = members.map((member) => member.seq);
+  let gone = own;
+  for (;;) {
+    const reached = await followLanes(context, gone);
+    const referring = await referringChanges(context, reached);
+    const grown = [...new Set([...reached, ...referring])];
+    if (grown.length === gone.length) break;
+    gone = grown;
+  }
+  const ownSeqs = new Set(own);
+  const seqs = gone.filter((seq) => !ownSeqs.has(seq)).sort((a, b) => a - b);
+  return { listed: await changesBySeq(context, seqs.slice(0, LISTED_DEPENDENTS)), total: seqs.length, seqs };
+}
+
+/** The given changes, what is blocked by them, and what follows their inserts in its lane. */
+async function followLanes(context: RepairContext, seqs: readonly number[]): Promise<number[]> {
   const rows = await context.session.run<{ seq: number }>(
     `WITH RECURSIVE gone(seq, entity_type, entity_id, operation) AS (
        SELECT seq, entity_type, entity_id, operation FROM local_changes WHERE seq = ANY($1::bigint[])
@@ -257,11 +274,33 @@ async function dependentsOf(
          ON (c.blocked_by = g.seq AND c.failure->'awaits' IS NOT NULL)
          OR (g.operation = 'insert' AND c.entity_type = g.entity_type AND c.entity_id = g.entity_id AND c.seq > g.seq)
        WHERE c.status NOT IN ('discarded', 'synced'))
-     SELECT seq FROM gone WHERE NOT seq = ANY($1::bigint[]) ORDER BY seq`,
-    [asArray(members.map((member) => member.seq))],
+     SELECT seq FROM gone`,
+    [asArray(seqs)],
   );
-  const seqs = rows.map((row) => row.seq);
-  return { listed: await changesBySeq(context, seqs.slice(0, LISTED_DEPENDENTS)), total: seqs.length, seqs };
+  return rows.map((row) => row.seq);
+}
+
+/** Applied changes that made an entity refer to one which the given inserts made. */
+async function referringChanges(context: RepairContext, seqs: readonly number[]): Promise<number[]> {
+  const found: number[] = [];
+  for (const parent of context.entityTypes.all()) {
+    for (const child of context.entityTypes.all()) {
+      for (const foreignKey of child.foreignKeys) {
+        const [column] = foreignKey.columns;
+        if (foreignKey.referencedTable !== parent.sqlTable || column === undefined) continue;
+        const rows = await context.session.run<{ seq: number }>(
+          `SELECT c.seq FROM local_changes p
+           JOIN ${child.sqlTable} t ON t.${quoteIdentifier(column)}::text = p.entity_id
+           JOIN local_changes c ON c.entity_type = $2 AND c.entity_id = t.${keyColumn(child)}::text
+             AND c.status = 'applied' AND c.data->>$3 = p.entity_id
+           WHERE p.seq = ANY($1::bigint[]) AND p.entity_type = $4 AND p.operation = 'insert' AND p.status = 'applied'`,
+          [asArray(seqs), child.entityType, column, parent.entityType],
+        );
+        found.push(...rows.map((row) => row.seq));
+      }
+    }
+  }
+  return found;
 }
 
 /** Puts each touched entity to what it is without the given applied changes. */

@@ -46,6 +46,7 @@ import type { Database, Parameter, Session } from '../db/database.ts';
 import { EntityTypes, type EntityType } from '../db/entity-types.ts';
 import { canonical } from '../db/failures.ts';
 import type { OpenedDatabase } from '../db/open-database.ts';
+import { Maintenance } from '../db/maintenance.ts';
 import { payloadSchema } from '../db/payload-schema.ts';
 import { readOnlyQuery, writeSql } from '../db/people-sql.ts';
 import * as repair from '../db/repair-changes.ts';
@@ -69,9 +70,6 @@ export interface EngineParts {
   readonly onBackgroundError: (error: unknown) => void;
 }
 
-/** WAL beyond this is checkpointed when the engine is idle; Postgres in PGlite does neither by itself. */
-const CHECKPOINT_AFTER_WRITES = 20_000;
-
 export class LocalDataEngine implements LocalData {
   readonly stores: LocalDataStores = createStores();
   readonly #parts: EngineParts;
@@ -79,12 +77,12 @@ export class LocalDataEngine implements LocalData {
   readonly #entityTypes = new EntityTypes();
   readonly #commits: CommitLog;
   readonly #processor: ChangeProcessor;
+  readonly #maintenance: Maintenance;
   readonly #random: () => number;
   #openMs = 0;
   #capturedUpTo = 0;
   #capturedPending = false;
   #schemaPending = false;
-  #writesSinceCheckpoint = 0;
   #closing: Promise<void> | undefined;
 
   private constructor(parts: EngineParts) {
@@ -92,6 +90,8 @@ export class LocalDataEngine implements LocalData {
     this.#database = parts.opened.database;
     this.#random = parts.random ?? Math.random;
     this.#commits = new CommitLog(this.#entityTypes, parts.onBackgroundError);
+    const isIdle = (): boolean => this.#closing === undefined && this.#commits.processor !== 'processing';
+    this.#maintenance = new Maintenance(this.#database, parts.clock, isIdle, parts.onBackgroundError);
     this.#processor = new ChangeProcessor({
       database: this.#database,
       entityTypes: this.#entityTypes,
@@ -116,6 +116,7 @@ export class LocalDataEngine implements LocalData {
       if (channel === SCHEMA_CHANNEL) this.#schemaPending = true;
     });
     this.#commits.listen((event) => publishCommit(this.stores, event));
+    this.#commits.listen((event) => this.#maintenance.written(event.changes.length));
     await this.#database.exclusive(async (session) => {
       await this.#entityTypes.load(session);
       if (await changesTable.doesChangesTableExist(session)) await this.#reload(session);
@@ -407,6 +408,7 @@ export class LocalDataEngine implements LocalData {
 
   async #close(): Promise<void> {
     await this.#processor.stopChangeProcessor();
+    this.#maintenance.dispose();
     await this.#parts.opened.close();
   }
 
@@ -426,7 +428,6 @@ export class LocalDataEngine implements LocalData {
         return await work(session);
       } finally {
         await this.#afterCommit(session);
-        this.#writesSinceCheckpoint += 1;
         if (this.#commits.counts.pending > 0) this.#processor.wake();
       }
     }, signal);
@@ -577,6 +578,7 @@ export class LocalDataEngine implements LocalData {
       now: this.#parts.clock.now(),
       newId: () => this.#newId(),
       transactionId,
+      anyFailed: this.#commits.counts.failed > 0,
       drainLane: (type, entityId, draft) => this.#drainLane(session, type, entityId, draft),
     };
   }

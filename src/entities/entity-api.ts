@@ -4,6 +4,7 @@ import { isDeepStrictEqual } from 'node:util';
 import type { Change, Entity, JsonObject } from '../protocol/changes.ts';
 import type { TransactionOperation, TransactionResult } from '../protocol/engine.ts';
 import { LocalDataError } from '../protocol/errors.ts';
+import { retryAwaiting } from '../db/apply-changes.ts';
 import { aimAt } from '../db/capture.ts';
 import { type ChangeRow, lightColumns, toChange } from '../db/change-row.ts';
 import { checkInput } from '../db/changes-table.ts';
@@ -28,6 +29,8 @@ export interface WriteContext {
   readonly newId: () => string;
   /** Set when this write is part of a transaction. */
   readonly transactionId: string | null;
+  /** Failed changes are there, which may have waited for an entity to appear. */
+  readonly anyFailed: boolean;
   /** Applies what still waits in the entity's lane first; refuses when the lane is blocked. */
   readonly drainLane: (type: EntityType, entityId: string, draft: CommitDraft) => Promise<void>;
 }
@@ -142,6 +145,8 @@ async function insert(
   const { entity, row } = await write(context, sql, type, 'INSERT', id, data);
   draft.recorded(toChange(row, { now: context.now, paused: false }));
   draft.entityInserted(type.entityType, id, entity);
+  if (context.anyFailed)
+    await retryAwaiting(context.session, [{ entityType: type.entityType, entityId: id }], draft, context.now);
   return entity;
 }
 

@@ -29,7 +29,10 @@ export class Workbench {
   async openChangesView(): Promise<void> {
     const label = this.#activity().locator('.action-label');
     await label.waitFor({ timeout: 30_000 });
-    const isOpen = await this.page.locator('.pane-header, .composite.title').filter({ hasText: /Local Data/i }).count();
+    const isOpen = await this.page
+      .locator('.pane-header, .composite.title')
+      .filter({ hasText: /Local Data/i })
+      .count();
     if (isOpen === 0) await label.click();
   }
 
@@ -84,6 +87,8 @@ export class Workbench {
   }
 
   #activity(): Locator {
-    return this.page.locator('.activitybar .action-item').filter({ has: this.page.locator('[aria-label^="Local Data"]') });
+    return this.page
+      .locator('.activitybar .action-item')
+      .filter({ has: this.page.locator('[aria-label^="Local Data"]') });
   }
 }
