@@ -281,7 +281,7 @@ export class LocalDataEngine implements LocalData {
     return this.#processor.stopChangeProcessor();
   }
 
-  processNow(): Promise<void> {
+  async processNow(): Promise<void> {
     this.#requireOpen();
     return this.#processor.processNow();
   }
@@ -413,7 +413,7 @@ export class LocalDataEngine implements LocalData {
   }
 
   /** Runs a read alone on the session. */
-  #alone<T>(work: (session: Session) => Promise<T>, signal?: AbortSignal): Promise<T> {
+  async #alone<T>(work: (session: Session) => Promise<T>, signal?: AbortSignal): Promise<T> {
     this.#requireOpen();
     return this.#database.exclusive((session) => {
       throwIfCancelled(signal);

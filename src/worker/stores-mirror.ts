@@ -51,7 +51,7 @@ export class StoresMirror {
   }
 
   #tell(event: CommitEvent): void {
-    for (const listener of [...this.#listeners]) {
+    for (const listener of this.#listeners) {
       try {
         listener(event);
       } catch (error) {

@@ -249,7 +249,7 @@ export class SupervisedEngine implements EngineCaller {
 
   #setStatus(status: EngineStatus): void {
     this.#status = status;
-    for (const listener of [...this.#statusListeners]) {
+    for (const listener of this.#statusListeners) {
       try {
         listener(status);
       } catch (error) {

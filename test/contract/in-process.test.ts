@@ -1,5 +1,5 @@
-// The contract suite on the engine in this very thread.
-import { openLocalData } from '../../src/engine/open-local-data.ts';
+// The contract suite on the engine as it ships, in this very thread.
+import { openLocalData } from '../support/engine.ts';
 import { describeLocalData } from './local-data-contract.ts';
 
 describeLocalData('in process', openLocalData);

@@ -8,9 +8,9 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import type { LocalData } from '../../src/engine/local-data.ts';
-import { openLocalData } from '../../src/engine/open-local-data.ts';
 import { LocalDataError } from '../../src/protocol/errors.ts';
 import { openInWorker } from '../../src/worker/open-in-worker.ts';
+import { openLocalData } from '../support/engine.ts';
 import { workerFile } from './worker-file.ts';
 
 const ROUNDS = 10;

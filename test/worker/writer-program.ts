@@ -1,15 +1,10 @@
 // Run as a process of its own and killed: writes as fast as it can and prints each write once it is acknowledged.
-import { existsSync } from 'node:fs';
 import { writeSync } from 'node:fs';
-import type { openLocalData as open } from '../../src/engine/open-local-data.ts';
+import { openLocalData } from '../support/engine.ts';
 
 const [dataDir = '', firstText = '0'] = process.argv.slice(2);
 
-const bundle = new URL('../../dist/engine.js', import.meta.url);
-const source = new URL('../../src/engine/open-local-data.ts', import.meta.url);
-const engine = (await import((existsSync(bundle) ? bundle : source).href)) as { openLocalData: typeof open };
-
-const data = await engine.openLocalData({ dataDir });
+const data = await openLocalData({ dataDir });
 await data.createChangesTable();
 await data.exec('CREATE TABLE IF NOT EXISTS items (id text PRIMARY KEY, n int NOT NULL)');
 await data.registerEntityType({ entityType: 'Item', table: 'items' });
