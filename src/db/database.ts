@@ -37,6 +37,7 @@ interface Prepared {
 }
 
 const PREPARED_LIMIT = 256;
+const LONGEST_HOLD_MS = 10;
 const utf8 = new TextEncoder();
 
 export class Database implements Session {
@@ -45,6 +46,8 @@ export class Database implements Session {
   #nameCounter = 0;
   #tail: Promise<unknown> = Promise.resolve();
   #closed = false;
+  /** Since when the event loop may not have had a turn. */
+  #heldSince = performance.now();
   #savepointDepth = 0;
 
   constructor(pglite: PGlite) {
@@ -53,9 +56,18 @@ export class Database implements Session {
 
   /** Runs `work` alone on the session, after everything asked before it. */
   exclusive<T>(work: (session: Session) => Promise<T>): Promise<T> {
-    const turn = this.#tail.then(() => work(this));
+    const turn = this.#tail.then(async () => {
+      if (performance.now() - this.#heldSince > LONGEST_HOLD_MS) await this.#letEventsIn();
+      return work(this);
+    });
     this.#tail = turn.catch(() => undefined);
     return turn;
+  }
+
+  /** PGlite runs without leaving the event loop a turn: messages and timers would wait until everything asked is done. */
+  async #letEventsIn(): Promise<void> {
+    await new Promise((resolve) => setImmediate(resolve));
+    this.#heldSince = performance.now();
   }
 
   /** Called on NOTIFY, after the statement that committed it; payloads are ids, never rows. */
