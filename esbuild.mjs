@@ -24,6 +24,8 @@ const bundles = [
     format: 'cjs',
     target: 'node20',
     external: ['vscode'],
+    // Some packages' CommonJS hides its requires from the bundler.
+    mainFields: ['module', 'main'],
     minifySyntax: true,
   },
   {

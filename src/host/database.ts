@@ -4,7 +4,8 @@ import * as vscode from 'vscode';
 import type { LocalData } from '../engine/local-data.ts';
 import { LocalDataError } from '../protocol/errors.ts';
 import { CONTEXT_KEYS } from './contributions.ts';
-import { type DataPlace, type UnclaimedDatabase, adoptDatabase, findPlace, personalPlace } from './data-place.ts';
+import { type KnownDatabase, adoptDatabase } from '../worker/data-location.ts';
+import { type DataPlace, findPlace, personalPlace } from './data-place.ts';
 import type { Engine } from './engine.ts';
 import { CannotActError, type Remedy } from './notices.ts';
 import type { Settings } from './settings.ts';
@@ -72,7 +73,7 @@ export class Database implements vscode.Disposable {
     });
   }
 
-  adopt(unclaimed: UnclaimedDatabase): Promise<DatabaseState> {
+  adopt(unclaimed: KnownDatabase): Promise<DatabaseState> {
     return this.#inTurn(async () => {
       const place = await this.#locate();
       if (place === undefined) return;

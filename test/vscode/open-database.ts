@@ -21,9 +21,9 @@ export async function diagnostics(): Promise<SeenDiagnostics> {
 }
 
 export async function openDatabase(): Promise<LocalDataApi> {
-  const { getApi } = await activated();
+  const exports = await activated();
   await vscode.commands.executeCommand('localData.createDatabase');
-  return getApi(1);
+  return exports.getApi(1);
 }
 
 export async function openSampleData(): Promise<LocalDataApi> {

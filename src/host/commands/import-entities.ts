@@ -13,10 +13,13 @@ export const importEntities = defineCommand('localData.import', async (host, giv
   const data = host.database.require();
   const file = givenFile ?? (await askFile());
   const entityType = givenType ?? (await askTargetType(data, file));
-  const report = await withQuietProgress(`Importing ${basename(file)}`, ({ signal, report: tell }) =>
+  const report = await withQuietProgress(`Importing ${basename(file)}`, (work) =>
     data.importEntities(
       { file, entityType },
-      { signal, onProgress: (progress) => tell(`${progress.rowsRead.toLocaleString()} rows`, fractionOf(progress)) },
+      {
+        signal: work.signal,
+        onProgress: (progress) => work.report(`${progress.rowsRead.toLocaleString()} rows`, fractionOf(progress)),
+      },
     ),
   );
   host.log.info(`Imported ${report.rowsRecorded} of ${report.rowsRead} rows of ${file} into ${entityType}`);

@@ -1,0 +1,28 @@
+// Bundles the suite and runs it inside real VS Code through @vscode/test-electron: in the desktop VS Code that
+// VSCODE_EXECUTABLE names, else in the one that is built from npm.
+import { fileURLToPath } from 'node:url';
+import { runTests } from '@vscode/test-electron';
+import { build } from 'esbuild';
+
+const path = (relative: string) => fileURLToPath(new URL(`../../${relative}`, import.meta.url));
+
+await build({
+  entryPoints: [path('test/vscode/suite.ts')],
+  outfile: path('dist/test/suite.cjs'),
+  bundle: true,
+  platform: 'node',
+  format: 'cjs',
+  external: ['vscode', 'mocha'],
+  sourcemap: 'inline',
+  logLevel: 'warning',
+});
+try {
+  await runTests({
+    vscodeExecutablePath: process.env['VSCODE_EXECUTABLE'] ?? path('scripts/vscode-for-tests.ts'),
+    extensionDevelopmentPath: [path('.'), path('test/fixtures/example-extension')],
+    extensionTestsPath: path('dist/test/suite.cjs'),
+  });
+} catch (error) {
+  console.error(error instanceof Error ? error.message : error);
+  process.exitCode = 1;
+}

@@ -1,0 +1,14 @@
+// The suite that VS Code runs inside its extension host: Mocha over every test file of this folder.
+import Mocha from 'mocha';
+
+/** Each line as it is said, so that what ran is known even when something hangs. */
+export async function run(): Promise<void> {
+  const mocha = new Mocha({ ui: 'bdd', timeout: 60_000, slow: 2_000, reporter: 'spec', color: false });
+  mocha.suite.emit('pre-require', globalThis, 'suite', mocha);
+  await import('./activation.test.ts');
+  await import('./edit-and-retry.test.ts');
+  await import('./exported-api.test.ts');
+  await new Promise<void>((resolve, reject) => {
+    mocha.run((failures) => (failures === 0 ? resolve() : reject(new Error(`${failures} tests failed`))));
+  });
+}
