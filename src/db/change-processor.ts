@@ -16,13 +16,15 @@ export interface ProcessorParts {
   readonly commits: CommitLog;
   readonly schedule: RetrySchedule;
   readonly clock: Clock;
+  /** Changes taken at a time. */
+  readonly batchSize: number;
   /** Sets what captured rows are recorded with; called first in every transaction. */
   readonly beginTransaction: (session: Session) => Promise<void>;
   readonly afterCommit: (session: Session) => Promise<void>;
   readonly onError: (error: unknown) => void;
 }
 
-const BATCH_CHANGES = 1_000;
+export const DEFAULT_BATCH_SIZE = 1_000;
 const BATCH_BYTES = 2 * 1024 * 1024;
 
 export class ChangeProcessor {
@@ -151,7 +153,7 @@ export class ChangeProcessor {
     const pending = await session.runList<ChangeRow>(
       `SELECT json_agg(b) AS rows FROM (SELECT ${columns} FROM (
          SELECT p.*, sum(pg_column_size(p.data)) OVER (ORDER BY p.seq) - coalesce(pg_column_size(p.data), 0) AS bytes_before
-         FROM (SELECT * FROM local_changes WHERE status = 'pending' ORDER BY seq LIMIT ${BATCH_CHANGES}) p) c
+         FROM (SELECT * FROM local_changes WHERE status = 'pending' ORDER BY seq LIMIT ${this.#parts.batchSize}) p) c
        WHERE coalesce(c.bytes_before, 0) < ${BATCH_BYTES} ORDER BY c.seq) b`,
     );
     const due =
@@ -159,7 +161,7 @@ export class ChangeProcessor {
         ? []
         : await session.run<ChangeRow>(
             `SELECT ${columns} FROM local_changes c WHERE c.status = 'retrying' AND (c.next_attempt_at <= $1 OR c.next_attempt_at > $2)
-             ORDER BY c.seq LIMIT ${BATCH_CHANGES}`,
+             ORDER BY c.seq LIMIT ${this.#parts.batchSize}`,
             [now, beyondCap],
           );
     const rows = await this.#completeTransactions(session, [...due, ...pending]);

@@ -67,6 +67,7 @@ export interface EngineParts {
   readonly retry: RetryLimits;
   readonly maxPayloadBytes: number;
   readonly startProcessor: boolean;
+  readonly batchSize: number;
   readonly onBackgroundError: (error: unknown) => void;
 }
 
@@ -98,6 +99,7 @@ export class LocalDataEngine implements LocalData {
       commits: this.#commits,
       schedule: new RetrySchedule(parts.retry, this.#random),
       clock: parts.clock,
+      batchSize: parts.batchSize,
       beginTransaction: (session) => this.#announceWrite(session, null),
       afterCommit: (session) => this.#afterCommit(session),
       onError: parts.onBackgroundError,
@@ -540,6 +542,7 @@ export class LocalDataEngine implements LocalData {
 
   async #reload(session: Session): Promise<void> {
     await this.#commits.recount(session);
+    for (const type of this.#entityTypes.all()) await this.#entityTypes.recount(session, type);
     const [row] = await session.run<{ last: number | null }>(`SELECT max(seq) AS last FROM local_changes`);
     this.#capturedUpTo = row?.last ?? 0;
     this.#capturedPending = false;

@@ -3,6 +3,7 @@ import { existsSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { z } from 'zod';
 import { systemClock, type Clock } from '../db/clock.ts';
+import { DEFAULT_BATCH_SIZE } from '../db/change-processor.ts';
 import { openDatabase } from '../db/open-database.ts';
 import { DEFAULT_RETRY_LIMITS, type RetryLimits } from '../db/retry-schedule.ts';
 import { LocalDataError } from '../protocol/errors.ts';
@@ -19,6 +20,8 @@ export interface OpenLocalDataOptions {
   readonly retry?: Partial<RetryLimits>;
   /** Bytes of one change's data as JSON. Default 1 MiB. */
   readonly maxPayloadBytes?: number;
+  /** Changes that the processor applies in one transaction. Default 1,000. */
+  readonly batchSize?: number;
   /** Starts the change processor at once. Default true. */
   readonly startProcessor?: boolean;
   /** How long to wait for another owner of the directory. Default 10 s. */
@@ -51,6 +54,7 @@ export async function openLocalData(options: OpenLocalDataOptions): Promise<Loca
       retry: { ...DEFAULT_RETRY_LIMITS, ...options.retry },
       maxPayloadBytes: options.maxPayloadBytes ?? DEFAULT_MAX_PAYLOAD_BYTES,
       startProcessor: options.startProcessor ?? true,
+      batchSize: Math.max(1, Math.trunc(options.batchSize ?? DEFAULT_BATCH_SIZE)),
       onBackgroundError: options.onBackgroundError ?? (() => undefined),
     });
   } catch (error) {

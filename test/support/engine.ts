@@ -19,3 +19,17 @@ export function temporaryDirectory(): { readonly path: string; remove(): void } 
   const path = mkdtempSync(join(tmpdir(), 'local-data-test-'));
   return { path, remove: () => rmSync(path, { recursive: true, force: true }) };
 }
+
+type OpenOptions = Parameters<Engine['openLocalData']>[0];
+
+/** An engine on a directory of its own, which goes when it is closed; quicker to open than one in memory. */
+export async function openTemporary(options: Omit<OpenOptions, 'dataDir' | 'memory'> = {}): Promise<LocalDataEngine> {
+  const directory = temporaryDirectory();
+  const data = await openLocalData({ ...options, dataDir: join(directory.path, 'data') });
+  const close = data.close.bind(data);
+  data.close = async () => {
+    await close();
+    directory.remove();
+  };
+  return data;
+}
