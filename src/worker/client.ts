@@ -73,7 +73,7 @@ function separate(
   const given = at === undefined ? undefined : args[at];
   if (at === undefined || typeof given !== 'object' || given === null) return { sent: args, supervision: {} };
   const supervision: CallSupervision = given;
-  const { signal: _signal, onProgress: _onProgress, ...data } = supervision;
+  const data: CallSupervision = { ...supervision, signal: undefined, onProgress: undefined };
   return { sent: args.with(at, data), supervision };
 }
 
