@@ -70,17 +70,15 @@ export class EngineThread {
     this.#connection.onNotification(WIRE.openFailed, (error: WireNotifications[typeof WIRE.openFailed]) => {
       opened.reject(deserializeError(error));
     });
-    const timer = setTimeout(() => {
-      const message = `The database was not open after ${timeoutMs / 1000} s. Try again; the log may say what it was doing.`;
-      opened.reject(new LocalDataError('TIMED_OUT', message, { timeoutMs }));
-    }, timeoutMs);
-    void this.ended.then((reason) => opened.reject(reason));
     this.#connection.listen();
+    const followed = opened.promise.then(() => this.#request(WIRE.subscribe));
+    const ended = this.ended.then((reason) => Promise.reject(reason));
+    const timer = Promise.withResolvers<never>();
+    const timeout = setTimeout(() => timer.reject(notOpenError(timeoutMs)), timeoutMs);
     try {
-      await opened.promise;
-      await Promise.race([this.#connection.sendRequest(WIRE.subscribe), this.#rejectAtEnd()]);
+      await Promise.race([followed, ended, timer.promise]);
     } finally {
-      clearTimeout(timer);
+      clearTimeout(timeout);
     }
   }
 
@@ -108,7 +106,7 @@ export class EngineThread {
   /** Has the engine close its database, for at most this long, and ends the thread whatever came of it. */
   async close(withinMs: number): Promise<void> {
     if (!this.#hasEnded) {
-      const closed = this.send(WIRE.close, { call: 0, args: [] }, CancellationToken.None).catch(() => undefined);
+      const closed = this.#request(WIRE.close).catch(() => undefined);
       await Promise.race([closed, this.ended, after(withinMs)]);
     }
     await this.terminate();
@@ -119,8 +117,8 @@ export class EngineThread {
     await this.ended;
   }
 
-  async #rejectAtEnd(): Promise<never> {
-    throw await this.ended;
+  #request(name: string): Promise<unknown> {
+    return this.send(name, { call: 0, args: [] }, CancellationToken.None);
   }
 
   async #watchEnd(dataDir: string | undefined, threadId: number): Promise<Error> {
@@ -134,6 +132,14 @@ export class EngineThread {
     const why = cause instanceof Error ? cause.message : `exit code ${code}`;
     return new LocalDataError('INTERNAL', `The engine's thread ended: ${why}.`, { exitCode: code }, { cause });
   }
+}
+
+function notOpenError(timeoutMs: number): LocalDataError {
+  return new LocalDataError(
+    'TIMED_OUT',
+    `The database was not open after ${timeoutMs / 1000} s. Try again; the log may say what it was doing.`,
+    { timeoutMs },
+  );
 }
 
 /** Errors of the engine come back as what they were; anything else is a fault of the transport. */

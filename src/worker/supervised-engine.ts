@@ -1,6 +1,7 @@
 // Keeps one engine running in a thread of its own: starts it, starts it again when it dies, and holds every call to its
 // time. Only a thread that does not answer is terminated, because nothing else stops WASM; a call whose effect is not
 // known is never sent twice and never reported as failed: its caller is told to look.
+import { setTimeout as delay } from 'node:timers/promises';
 import type { CommitEvent, ImportProgress, StoreSnapshot } from '../protocol/engine.ts';
 import { MESSAGE_BYTE_CAP, type RemoteMethod, wireSize } from '../protocol/engine-rpc.ts';
 import type { LocalData } from '../engine/local-data.ts';
@@ -100,8 +101,9 @@ export class SupervisedEngine implements EngineCaller {
     try {
       await this.#openThread();
     } catch (error) {
+      if (this.#closing !== undefined) throw closedError();
       const failure = asError(error);
-      if (this.#closing === undefined) this.#setStatus({ kind: 'failed', error: failure });
+      this.#setStatus({ kind: 'failed', error: failure });
       throw failure;
     }
     this.#becomeReady();
@@ -222,13 +224,13 @@ export class SupervisedEngine implements EngineCaller {
     this.#becomeReady();
   }
 
-  /** A thread that ends during this is `#onEnded`'s business. */
+  /** A thread that ends during this is `#onEnded`'s business; one that is long about it goes on meanwhile. */
   async #restoreProcessor(): Promise<void> {
     const thread = this.#thread;
     if (this.#processor === undefined || thread === undefined) return;
     const told = new PendingCall(0, this.#processor, [], {});
     told.sendTo(thread, () => {});
-    await Promise.race([told.result, thread.ended]);
+    await Promise.race([told.result, thread.ended, delay(this.#limits.closeMs, undefined, { ref: false })]);
   }
 
   #fail(error: Error): void {

@@ -8,7 +8,7 @@ import type { ErrorCode } from '../../src/protocol/errors.ts';
 import { LocalDataError } from '../../src/protocol/errors.ts';
 import {
   type EngineStatus,
-  type SupervisedEngine,
+  SupervisedEngine,
   type SupervisedEngineOptions,
   startSupervisedEngine,
 } from '../../src/worker/supervised-engine.ts';
@@ -41,7 +41,7 @@ describe('A supervised engine', function () {
       workerData: { journal, ...script } satisfies Script,
       dataDir: script.dataDir,
       ...options,
-      limits: { pingMs: 200, cancelMs: 200, backoffMs: 10, ...options.limits },
+      limits: { pingMs: 800, cancelMs: 200, backoffMs: 10, ...options.limits },
     });
     engines.push(engine);
     return engine;
@@ -102,7 +102,7 @@ describe('A supervised engine', function () {
   });
 
   it('passes an answer that arrives while it looks whether the thread lives', async () => {
-    const { data } = await start();
+    const { data } = await start({}, { limits: { pingMs: 5_000 } });
     await data.query('block 400', [], { timeoutMs: 300 });
     assert.deepEqual(await journalLines(), ['start', 'block 400']);
   });
@@ -129,7 +129,7 @@ describe('A supervised engine', function () {
 
   it('does not blame a call for an earlier one that has more time', async () => {
     const { data } = await start();
-    const long = data.query('block 1500', [], { timeoutMs: 10_000 });
+    const long = data.query('block 3000', [], { timeoutMs: 10_000 });
     await assert.rejects(data.query('select', [], { timeoutMs: 100 }), hasCode('TIMED_OUT'));
     await long;
     assert.equal((await journalLines()).filter((line) => line === 'start').length, 1);
@@ -218,6 +218,17 @@ describe('A supervised engine', function () {
     await assert.rejects(engine.data.query('select'), hasCode('ENGINE_CLOSED'));
     assert.equal(engine.status.kind, 'closed');
     await (await acquireDataDirectoryLock(dataDir, { waitMs: 0 })).release();
+  });
+
+  it('can be closed while it starts', async () => {
+    const engine = new SupervisedEngine({
+      workerFile: new URL('./scripted-engine.ts', import.meta.url),
+      workerData: { journal } satisfies Script,
+    });
+    const starting = assert.rejects(engine.start(), hasCode('ENGINE_CLOSED'));
+    await engine.close();
+    await starting;
+    assert.equal(engine.status.kind, 'closed');
   });
 
   it('closes in bounded time although the thread is stuck', async () => {
