@@ -1,0 +1,42 @@
+// Measures what the project promises, on the built engine, and prints it beside what was asked. Options: `--json FILE`,
+// `--only PART[,PART]` (open, writes, drain, seen, import, vscode). Fails when a part cannot be measured, not when a
+// figure is missed: that the table says.
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { parseArgs } from 'node:util';
+import { measureDrains } from './parts-drain.ts';
+import { measureImport } from './parts-import.ts';
+import { measureOpening } from './parts-open.ts';
+import { measureSeen } from './parts-seen.ts';
+import { measureWrites } from './parts-write.ts';
+import { Report, describeMachine, renderTable, writeJson } from './report.ts';
+
+const PARTS: Readonly<Record<string, (report: Report, folder: string) => Promise<void>>> = {
+  open: measureOpening,
+  writes: measureWrites,
+  drain: measureDrains,
+  seen: measureSeen,
+  import: measureImport,
+};
+
+const { values } = parseArgs({ options: { json: { type: 'string' }, only: { type: 'string' } } });
+const wanted = values.only?.split(',') ?? Object.keys(PARTS);
+const report = new Report();
+const folder = await mkdtemp(join(tmpdir(), 'local-data-bench-'));
+try {
+  for (const name of wanted) await runPart(name);
+} finally {
+  await rm(folder, { recursive: true, force: true });
+}
+console.log(`\n${renderTable(report)}\n\n${JSON.stringify(describeMachine())}`);
+if (values.json !== undefined) writeJson(values.json, report);
+
+async function runPart(name: string): Promise<void> {
+  const part = PARTS[name];
+  if (part === undefined) throw new Error(`There is no part "${name}". Parts: ${Object.keys(PARTS).join(', ')}.`);
+  console.error(`measuring ${name} …`);
+  const start = performance.now();
+  await part(report, folder);
+  console.error(`  ${((performance.now() - start) / 1_000).toFixed(1)} s`);
+}
