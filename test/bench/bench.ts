@@ -5,19 +5,17 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { measureDrains } from './parts-drain.ts';
-import { measureImport } from './parts-import.ts';
-import { measureOpening } from './parts-open.ts';
-import { measureSeen } from './parts-seen.ts';
-import { measureWrites } from './parts-write.ts';
 import { Report, describeMachine, renderTable, writeJson } from './report.ts';
 
-const PARTS: Readonly<Record<string, (report: Report, folder: string) => Promise<void>>> = {
-  open: measureOpening,
-  writes: measureWrites,
-  drain: measureDrains,
-  seen: measureSeen,
-  import: measureImport,
+type Part = (report: Report, folder: string) => Promise<void>;
+
+/** Loaded one by one, so that a part carries no weight of another. */
+const PARTS: Readonly<Record<string, () => Promise<Part>>> = {
+  open: async () => (await import('./parts-open.ts')).measureOpening,
+  writes: async () => (await import('./parts-write.ts')).measureWrites,
+  drain: async () => (await import('./parts-drain.ts')).measureDrains,
+  seen: async () => (await import('./parts-seen.ts')).measureSeen,
+  import: async () => (await import('./parts-import.ts')).measureImport,
 };
 
 const { values } = parseArgs({ options: { json: { type: 'string' }, only: { type: 'string' } } });
@@ -33,9 +31,10 @@ console.log(`\n${renderTable(report)}\n\n${JSON.stringify(describeMachine())}`);
 if (values.json !== undefined) writeJson(values.json, report);
 
 async function runPart(name: string): Promise<void> {
-  const part = PARTS[name];
-  if (part === undefined) throw new Error(`There is no part "${name}". Parts: ${Object.keys(PARTS).join(', ')}.`);
+  const load = PARTS[name];
+  if (load === undefined) throw new Error(`There is no part "${name}". Parts: ${Object.keys(PARTS).join(', ')}.`);
   console.error(`measuring ${name} …`);
+  const part = await load();
   const start = performance.now();
   await part(report, folder);
   console.error(`  ${((performance.now() - start) / 1_000).toFixed(1)} s`);

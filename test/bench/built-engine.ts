@@ -1,11 +1,10 @@
-// The built engine, as everybody runs it: `dist/engine.js` in this process, `dist/worker.js` in a thread of its own.
+// The built engine as scripts run it: `dist/engine.js` in this process, loaded when it is opened and not before.
 // Set LOCAL_DATA_DIST to use another build folder.
 import { existsSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import type { OpenLocalDataOptions } from '../../src/engine/open-local-data.ts';
 import type { LocalData } from '../../src/engine/local-data.ts';
-import { type SupervisedEngine, startSupervisedEngine } from '../../src/worker/supervised-engine.ts';
 
 export const REPOSITORY = resolve(dirname(fileURLToPath(import.meta.url)), '../..');
 const DIST = resolve(REPOSITORY, process.env['LOCAL_DATA_DIST'] ?? 'dist');
@@ -20,11 +19,7 @@ export async function openBuilt(options: OpenLocalDataOptions): Promise<LocalDat
   return bundle.openLocalData(options);
 }
 
-export function startBuiltWorker(options: OpenLocalDataOptions): Promise<SupervisedEngine> {
-  return startSupervisedEngine({ workerFile: built('worker.js'), workerData: options, dataDir: options.dataDir });
-}
-
-function built(name: string): string {
+export function built(name: string): string {
   const file = join(DIST, name);
   if (!existsSync(file)) throw new Error(`${file} is not there. Run "npm run build" first.`);
   return file;

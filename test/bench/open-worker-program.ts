@@ -1,6 +1,6 @@
 // Opens a database in a worker and prints how long this process's main thread stood still meanwhile, as one line of
 // JSON. Argument: data directory.
-import { startBuiltWorker } from './built-engine.ts';
+import { startBuiltWorker } from './built-worker.ts';
 import { longestStall, pause } from './measure.ts';
 import type { SupervisedEngine } from '../../src/worker/supervised-engine.ts';
 

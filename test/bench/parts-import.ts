@@ -2,7 +2,7 @@
 import { createRequire } from 'node:module';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { startBuiltWorker } from './built-engine.ts';
+import { startBuiltWorker } from './built-worker.ts';
 import { longestStall, timed } from './measure.ts';
 import type { Report } from './report.ts';
 

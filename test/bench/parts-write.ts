@@ -3,7 +3,8 @@
 import { join } from 'node:path';
 import { PGlite } from '@electric-sql/pglite';
 import type { LocalData } from '../../src/engine/local-data.ts';
-import { openBuilt, startBuiltWorker } from './built-engine.ts';
+import { openBuilt } from './built-engine.ts';
+import { startBuiltWorker } from './built-worker.ts';
 import { median, quantile, timedEach } from './measure.ts';
 import type { Report } from './report.ts';
 import { BARE_CHANGES_SQL, TASKS_SQL, task } from './sample-tasks.ts';
