@@ -172,8 +172,8 @@ export function checkInput(context: Pick<RecordContext, 'maxPayloadBytes'>, inpu
       { field: 'entityId', entityType },
     );
   }
-  refuseNul('entityType', entityType);
-  refuseNul('entityId', entityId);
+  refuseUnstorable('entityType', entityType);
+  refuseUnstorable('entityId', entityId);
   if (!OPERATIONS.some((known) => known === operation)) {
     throw new LocalDataError(
       'UNKNOWN_OPERATION',
@@ -209,7 +209,8 @@ function checkData(maxPayloadBytes: number, { entityType, entityId, operation, d
     );
   }
   const json = toJson(name, data);
-  if (json.includes('\\u0000')) refuseNul(`data of ${name}`, JSON.parse(json));
+  // Both are escaped in JSON, and Postgres stores neither.
+  if (json.includes('\\u')) refuseUnstorable(`data of ${name}`, JSON.parse(json));
   const bytes = byteLength(json);
   if (bytes > maxPayloadBytes) {
     throw new LocalDataError(
@@ -242,13 +243,20 @@ function toJson(name: string, data: JsonObject): string {
   }
 }
 
-function refuseNul(field: string, value: unknown): void {
+function refuseUnstorable(field: string, value: unknown): void {
   const texts: unknown[] = [value];
   for (const next of texts) {
     if (typeof next === 'string' && next.includes('\u0000')) {
       throw new LocalDataError(
         'NUL_CHARACTER',
         `The ${field} has the character \\u0000, which Postgres cannot store. Remove it.`,
+        { field },
+      );
+    }
+    if (typeof next === 'string' && !next.isWellFormed()) {
+      throw new LocalDataError(
+        'INVALID_PAYLOAD',
+        `The ${field} has half of a surrogate pair, which is no text: ${JSON.stringify(next.slice(0, 60))}. Correct or remove it.`,
         { field },
       );
     }
