@@ -9,6 +9,7 @@ import { LocalDataError } from '../protocol/errors.ts';
 import { CAPTURED_CHANNEL, SCHEMA_CHANNEL } from './capture.ts';
 import { acquireDataDirectoryLock, type DataDirectoryLock, resolveDataDirectory } from './data-directory-lock.ts';
 import { Database } from './database.ts';
+import { DiskSpace } from './disk-space.ts';
 import { SCHEMA_VERSION, migrate, readSchemaVersion } from './migrations.ts';
 
 export interface OpenDatabaseOptions {
@@ -34,6 +35,9 @@ const directoriesSchema = z.array(z.string());
 
 /** The Postgres major that this PGlite can open. */
 const POSTGRES_MAJOR = '18';
+
+/** A third of the room to ask for before making a directory: it takes about 30 MB. */
+const NEW_DIRECTORY_BYTES = 12 * 1024 * 1024;
 
 const START_PARAMS = [...PGlite.defaultStartParams, '-c', 'shared_buffers=16MB', '-c', 'max_connections=10'];
 
@@ -61,6 +65,7 @@ async function openOwned(
   options: OpenDatabaseOptions,
 ): Promise<OpenedDatabase> {
   const openedFrom = await provideDirectory(dataDir, options.templateDir);
+  if (openedFrom === 'existing') new DiskSpace(dataDir).requireRoom();
   const pglite = await start(dataDir, openedFrom === 'initdb');
   let database: Database;
   try {
@@ -102,6 +107,7 @@ async function provideDirectory(
   }
   try {
     await mkdir(dirname(dataDir), { recursive: true, mode: 0o700 });
+    new DiskSpace(dirname(dataDir)).requireRoom(NEW_DIRECTORY_BYTES);
     if (templateDir === undefined || !existsSync(templateDir)) return 'initdb';
     await copyTemplate(templateDir, dataDir);
     return 'template';

@@ -13,7 +13,7 @@ import type {
   ListChangesOptions,
   Operation,
 } from '../protocol/changes.ts';
-import { matchesFilter } from '../protocol/changes.ts';
+import { WAITING_STATUSES, matchesFilter } from '../protocol/changes.ts';
 import type {
   CommitEvent,
   Diagnostics,
@@ -45,6 +45,7 @@ import { CommitDraft, CommitLog } from '../db/commit-log.ts';
 import type { Database, Parameter, Session } from '../db/database.ts';
 import { EntityTypes, type EntityType } from '../db/entity-types.ts';
 import { canonical } from '../db/failures.ts';
+import { DiskSpace } from '../db/disk-space.ts';
 import type { OpenedDatabase } from '../db/open-database.ts';
 import { Maintenance } from '../db/maintenance.ts';
 import { payloadSchema } from '../db/payload-schema.ts';
@@ -54,7 +55,7 @@ import { type RetryLimits, RetrySchedule } from '../db/retry-schedule.ts';
 import * as entityApi from '../entities/entity-api.ts';
 import { importEntities } from '../entities/import/import-entities.ts';
 import { countEntities, queryEntities } from '../entities/query-entities.ts';
-import { SAMPLE_ENTITY_TYPES, SAMPLE_TABLES_SQL, sampleChanges, sampleTroubles } from '../entities/sample-data.ts';
+import { createSampleData } from '../entities/sample-data.ts';
 import { type LocalDataStores, createStores, publishCommit, resetStores } from '../stores/local-data-stores.ts';
 import type { CallOptions, LocalData } from './local-data.ts';
 
@@ -75,6 +76,7 @@ export class LocalDataEngine implements LocalData {
   readonly stores: LocalDataStores = createStores();
   readonly #parts: EngineParts;
   readonly #database: Database;
+  readonly #disk: DiskSpace;
   readonly #entityTypes = new EntityTypes();
   readonly #commits: CommitLog;
   readonly #processor: ChangeProcessor;
@@ -89,6 +91,7 @@ export class LocalDataEngine implements LocalData {
   private constructor(parts: EngineParts) {
     this.#parts = parts;
     this.#database = parts.opened.database;
+    this.#disk = new DiskSpace(parts.opened.dataDir);
     this.#random = parts.random ?? Math.random;
     this.#commits = new CommitLog(this.#entityTypes, parts.onBackgroundError);
     const isIdle = (): boolean => this.#closing === undefined && this.#commits.processor !== 'processing';
@@ -100,7 +103,10 @@ export class LocalDataEngine implements LocalData {
       schedule: new RetrySchedule(parts.retry, this.#random),
       clock: parts.clock,
       batchSize: parts.batchSize,
-      beginTransaction: (session) => this.#announceWrite(session, null),
+      beginTransaction: async (session) => {
+        this.#disk.requireRoom();
+        await this.#announceWrite(session, null);
+      },
       afterCommit: (session) => this.#afterCommit(session),
       onError: parts.onBackgroundError,
     });
@@ -364,17 +370,17 @@ export class LocalDataEngine implements LocalData {
 
   /** Safe to call again: tables that are there stay, and changes are recorded once. */
   async createSampleData(): Promise<void> {
-    await this.exec(SAMPLE_TABLES_SQL);
-    for (const registration of SAMPLE_ENTITY_TYPES) await this.registerEntityType(registration);
-    const changes = [...sampleChanges(), ...sampleTroubles()];
-    const [first] = changes;
-    if (first === undefined) return;
-    const { changes: present } = await this.listChanges({
-      entityType: first.entityType,
-      entityId: first.entityId,
-      limit: 1,
+    await createSampleData({
+      exec: (sql) => this.exec(sql),
+      query: (sql) => this.query(sql),
+      registerEntityType: (registration) => this.registerEntityType(registration),
+      getEntity: (entityType, entityId) => this.getEntity(entityType, entityId),
+      hasWaitingChange: async (entityType, entityId) => {
+        const { changes } = await this.listChanges({ entityType, entityId, status: WAITING_STATUSES, limit: 1 });
+        return changes.length > 0;
+      },
+      recordChanges: (changes) => this.recordChanges(changes),
     });
-    if (present.length === 0) await this.recordChanges(changes);
   }
 
   async diagnostics(): Promise<Diagnostics> {
@@ -426,6 +432,7 @@ export class LocalDataEngine implements LocalData {
   /** Runs a write alone on the session, then tells what it caused and wakes the processor. */
   async #write<T>(work: (session: Session) => Promise<T>, signal?: AbortSignal): Promise<T> {
     return this.#alone(async (session) => {
+      this.#disk.requireRoom();
       try {
         return await work(session);
       } finally {

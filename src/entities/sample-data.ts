@@ -57,7 +57,7 @@ function tableOf(change: ChangeInput): string | undefined {
 }
 
 /** Safe to run again: what is there stays. */
-export const SAMPLE_TABLES_SQL = `
+const SAMPLE_TABLES_SQL = `
 CREATE TABLE IF NOT EXISTS users (
   id TEXT PRIMARY KEY,
   name TEXT NOT NULL CHECK (name <> ''),
@@ -91,19 +91,19 @@ CREATE TABLE IF NOT EXISTS tasks (
 );
 `;
 
-export const SAMPLE_ENTITY_TYPES: readonly RegisterEntityType[] = [
+const SAMPLE_ENTITY_TYPES: readonly RegisterEntityType[] = [
   { entityType: 'User', table: 'users', key: 'id' },
   { entityType: 'Project', table: 'projects', key: 'id' },
   { entityType: 'Task', table: 'tasks', key: 'id' },
 ];
 
 /** What exists once it has been applied, parents first. */
-export function sampleChanges(): ChangeInput[] {
+function sampleChanges(): ChangeInput[] {
   return [...insertsOf('User', USERS), ...insertsOf('Project', PROJECTS), ...insertsOf('Task', tasks())];
 }
 
 /** Recorded after {@link sampleChanges}; each is repaired by Edit & Retry with one corrected value. */
-export function sampleTroubles(): ChangeInput[] {
+function sampleTroubles(): ChangeInput[] {
   return [FOREIGN_KEY_TROUBLE, CHECK_TROUBLE, BLOCKED_CHANGE];
 }
 

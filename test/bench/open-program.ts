@@ -5,7 +5,7 @@ import { pause } from './measure.ts';
 
 const [dataDir = '', way = ''] = process.argv.slice(2);
 const start = performance.now();
-const data = await openBuilt({ dataDir, ...(way === 'initdb' ? { templateFile: null } : {}) });
+const data = await openBuilt({ dataDir, ...(way === 'initdb' ? { templateDir: null } : {}) });
 const ms = performance.now() - start;
 const { openedFrom } = await data.diagnostics();
 // Memory is read when what the opening left behind had time to go.

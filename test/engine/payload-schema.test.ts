@@ -53,8 +53,8 @@ describe('payload schema', () => {
     const bare = Object.fromEntries(
       Object.entries(properties).map(([name, property]) => {
         assert.ok(typeof property === 'object' && property !== null && !Array.isArray(property));
-        const { description: _description, pattern: _pattern, ...rest } = property;
-        return [name, rest];
+        const rest = Object.entries(property).filter(([key]) => key !== 'description' && key !== 'pattern');
+        return [name, Object.fromEntries(rest)];
       }),
     );
     assert.deepEqual(bare, {

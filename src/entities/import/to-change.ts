@@ -74,8 +74,7 @@ function toDocument(conversion: RowConversion, value: JsonObject, entityId: stri
   if (!Object.hasOwn(value, key)) return value;
   const own = value[key];
   if (own === null || own === '') {
-    const { [key]: _empty, ...rest } = value;
-    return rest;
+    return Object.fromEntries(Object.entries(value).filter(([name]) => name !== key));
   }
   refuseOtherKey(conversion, own, entityId);
   return value;
