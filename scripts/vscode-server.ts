@@ -1,187 +1,251 @@
-// A real VS Code from npm: fetched once into a cache beside the project, started on 127.0.0.1 behind a token, with
-// folders of its own. Must never touch a person's own editor or its folders.
-import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
+// One VS Code server on this machine: installs a packaged extension, starts, says where it listens, and when disposed ends
+// with every process it started. Listens on 127.0.0.1 only and never without a token.
+import { spawn, spawnSync } from 'node:child_process';
+import type { ChildProcess } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
-
-const VERSION = '4.139.1';
-const root = fileURLToPath(new URL('..', import.meta.url));
-const cache = process.env['LOCAL_DATA_VSCODE_CACHE'] ?? join(root, '.vscode-test');
-const folder = join(cache, `code-server-${VERSION}-${process.platform}-${process.arch}`);
-
-/** Folder of the server, fetched when it is not there: about 600 MB on disk. */
-export async function ensureServer(say: (line: string) => void = console.log): Promise<string> {
-  const server = serverIn(folder);
-  if (existsSync(join(server, 'out/server-main.js')) && existsSync(join(server, 'node_modules'))) return server;
-  const started = Date.now();
-  const building = `${folder}.building-${process.pid}`;
-  mkdirSync(building, { recursive: true });
-  const removeHalf = () => rmSync(building, { recursive: true, force: true });
-  try {
-    say(`Fetching VS Code (code-server ${VERSION}) from npm, once; about 600 MB on disk.`);
-    await npm(
-      ['install', '--prefix', building, '--ignore-scripts', '--no-audit', '--no-fund', `code-server@${VERSION}`],
-      building,
-    );
-    say(`  1 of 2: the workbench is here (${seconds(started)} s). Fetching the server's own packages.`);
-    await npm(['install', '--omit=dev', '--ignore-scripts', '--no-audit', '--no-fund'], serverIn(building));
-    // Whoever was quicker has made the same; renaming is the one step that others see.
-    if (existsSync(folder)) removeHalf();
-    else renameSync(building, folder);
-    say(`  2 of 2: VS Code is ready (${seconds(started)} s).`);
-  } catch (error) {
-    removeHalf();
-    throw error;
-  }
-  return server;
-}
+import { node24 } from './project.ts';
+import { vscodeFolder } from './vscode-cache.ts';
 
 export interface ServerOptions {
-  /** Holds user data, extensions and server data of this server alone. */
+  /** Holds user data, extensions and the server's own files; nothing is read or written elsewhere. */
   readonly home: string;
-  readonly port?: number;
-  /** Without trust being asked for; false shows Restricted Mode as a person would see it. */
-  readonly trustAll: boolean;
-  /** Lets the address name an extension under development and a test suite. Never for people. */
-  readonly forTests?: boolean;
+  /** Packaged extensions to install before the start. */
+  readonly vsixFiles?: readonly string[];
   readonly settings?: Readonly<Record<string, unknown>>;
-  /** Kept over starts, so that a printed address stays good. */
-  readonly token?: string;
+  readonly port?: number;
+  /** Off: every workspace is trusted. On: VS Code asks, as it does for people. */
+  readonly workspaceTrust?: boolean;
+  /** For tests only: without it the development parameters of the address are ignored. */
+  readonly testDriver?: boolean;
+  readonly signal?: AbortSignal;
+  readonly env?: Readonly<Record<string, string>>;
 }
 
-export interface RunningServer {
+export interface VscodeServer extends AsyncDisposable {
   readonly port: number;
   readonly token: string;
-  address(parameters: Readonly<Record<string, string>>): string;
-  stop(): Promise<void>;
+  /** The address that opens this folder, token included. */
+  address(folder?: string, parameters?: Readonly<Record<string, string>>): string;
+  /** Ends the server with all its processes, as a crash of the machine would. */
+  kill(): Promise<void>;
 }
 
+/** A workbench that opens empty and quiet: no welcome page, no tips, no assistant, nothing asked. */
 export const QUIET_SETTINGS: Readonly<Record<string, unknown>> = {
   'workbench.startupEditor': 'none',
   'workbench.tips.enabled': false,
   'workbench.secondarySideBar.defaultVisibility': 'hidden',
+  'workbench.enableExperiments': false,
   'workbench.colorTheme': 'Default Dark Modern',
+  'window.commandCenter': false,
+  'workbench.layoutControl.enabled': false,
   'chat.disableAIFeatures': true,
+  'chat.commandCenter.enabled': false,
   'telemetry.telemetryLevel': 'off',
   'update.mode': 'none',
+  'extensions.autoUpdate': false,
+  'extensions.autoCheckUpdates': false,
   'extensions.ignoreRecommendations': true,
+  'git.enabled': false,
+  'git.openRepositoryInParentFolders': 'never',
+  'npm.autoDetect': 'off',
+  'security.workspace.trust.banner': 'never',
 };
 
-export function installExtension(server: string, home: string, vsix: string): void {
-  const args = [...commonArguments(server, home), '--install-extension', vsix, '--force'];
-  const { status, stdout, stderr } = spawnSync(process.execPath, args, { encoding: 'utf8' });
-  if (status !== 0) throw new Error(`VS Code could not install ${vsix}: ${stdout}${stderr}`);
-}
-
-export async function startServer(server: string, options: ServerOptions): Promise<RunningServer> {
-  writeSettings(options.home, { ...QUIET_SETTINGS, ...options.settings });
-  const token = options.token ?? randomBytes(16).toString('hex');
-  const args = [
-    ...commonArguments(server, options.home),
-    ...['--host', '127.0.0.1', '--port', String(options.port ?? 0), '--connection-token', token],
-    ...['--telemetry-level', 'off', '--reconnection-grace-time', '10'],
-    ...(options.trustAll ? ['--disable-workspace-trust'] : []),
-    ...(options.forTests === true ? ['--enable-smoke-test-driver'] : []),
-  ];
-  const child = spawn(process.execPath, args, {
+export async function startVscodeServer(options: ServerOptions): Promise<VscodeServer> {
+  const vscode = await vscodeFolder(options.signal);
+  const folders = prepareFolders(options);
+  for (const vsix of options.vsixFiles ?? []) await installExtension(vscode, folders, vsix, options.signal);
+  options.signal?.throwIfAborted();
+  const token = randomBytes(16).toString('hex');
+  const child = spawn(node24(), [join(vscode, 'out/server-main.js'), ...serverFlags(options, folders, token)], {
     stdio: ['ignore', 'pipe', 'pipe'],
+    env: environment(options),
     detached: process.platform !== 'win32',
   });
-  const port = await portOf(child);
-  return {
-    port,
-    token,
-    address: (parameters) =>
-      `http://127.0.0.1:${port}/?${new URLSearchParams({ tkn: token, ...parameters }).toString()}`,
-    stop: () => stop(child),
+  const stopOnAbort = (): void => killTree(child);
+  options.signal?.addEventListener('abort', stopOnAbort);
+  process.once('exit', stopOnAbort);
+  const end = async (): Promise<void> => {
+    options.signal?.removeEventListener('abort', stopOnAbort);
+    process.removeListener('exit', stopOnAbort);
+    const gone = whenGone(child);
+    killTree(child);
+    await gone;
   };
-}
-
-function serverIn(installed: string): string {
-  return join(installed, 'node_modules/code-server/lib/vscode');
-}
-
-function commonArguments(server: string, home: string): string[] {
-  return [
-    join(server, 'out/server-main.js'),
-    '--accept-server-license-terms',
-    ...['--server-data-dir', join(home, 'server')],
-    ...['--user-data-dir', join(home, 'user')],
-    ...['--extensions-dir', join(home, 'extensions')],
-  ];
-}
-
-/** What a person has set in this VS Code since stays; ours are only what it begins with. */
-function writeSettings(home: string, settings: Readonly<Record<string, unknown>>): void {
-  const file = join(home, 'user/User/settings.json');
-  mkdirSync(join(home, 'user/User'), { recursive: true });
-  mkdirSync(join(home, 'extensions'), { recursive: true });
-  const own = existsSync(file) ? (JSON.parse(readFileSync(file, 'utf8')) as object) : {};
-  writeFileSync(file, `${JSON.stringify({ ...settings, ...own }, null, 2)}\n`);
-}
-
-/** From the server's own line: on a busy port it would stay alive without listening. */
-function portOf(child: ChildProcess): Promise<number> {
-  return new Promise((resolve, reject) => {
-    let said = '';
-    const hear = (chunk: Buffer) => {
-      said += chunk.toString();
-      const port = /listening on (\d+)/.exec(said)?.[1];
-      if (port !== undefined) resolve(Number(port));
-    };
-    child.stdout?.on('data', hear);
-    child.stderr?.on('data', hear);
-    child.once('exit', (code) => reject(new Error(`VS Code ended with ${code} before it listened:\n${said}`)));
-    child.once('error', reject);
-  });
-}
-
-/** The whole group: the server's extension hosts would outlive it. */
-function stop(child: ChildProcess): Promise<void> {
-  return new Promise((resolve) => {
-    if (child.exitCode !== null || child.pid === undefined) return resolve();
-    const killHard = setTimeout(() => signalGroup(child, 'SIGKILL'), 5_000);
-    child.once('exit', () => {
-      clearTimeout(killHard);
-      signalGroup(child, 'SIGKILL');
-      resolve();
-    });
-    signalGroup(child, 'SIGTERM');
-  });
-}
-
-function signalGroup({ pid }: ChildProcess, signal: NodeJS.Signals): void {
-  if (pid === undefined) return;
   try {
-    process.kill(process.platform === 'win32' ? pid : -pid, signal);
-  } catch {
-    // It has ended already.
+    const port = await listeningPort(child, options.signal);
+    return {
+      port,
+      token,
+      address: (folder, parameters = {}) => addressOf(port, token, folder, parameters),
+      kill: end,
+      [Symbol.asyncDispose]: end,
+    };
+  } catch (error) {
+    await end();
+    throw error;
   }
 }
 
-function npm(args: readonly string[], cwd: string): Promise<void> {
-  return new Promise((resolve, reject) => {
-    const child = spawn('npm', [...args], {
-      cwd,
-      stdio: ['ignore', 'pipe', 'pipe'],
-      shell: process.platform === 'win32',
-    });
-    let said = '';
-    child.stdout.on('data', (chunk: Buffer) => (said += chunk.toString()));
-    child.stderr.on('data', (chunk: Buffer) => (said += chunk.toString()));
-    child.once('error', reject);
-    child.once('exit', (code) => {
-      if (code === 0) resolve();
-      else
-        reject(
-          new Error(`npm ${args.join(' ')} ended with ${code}. Is the npm registry reachable?\n${said.slice(-2_000)}`),
-        );
-    });
+interface Folders {
+  readonly server: string;
+  readonly user: string;
+  readonly extensions: string;
+}
+
+function prepareFolders({ home, settings }: ServerOptions): Folders {
+  const folders = { server: join(home, 'server'), user: join(home, 'user'), extensions: join(home, 'extensions') };
+  for (const folder of Object.values(folders)) mkdirSync(folder, { recursive: true });
+  // User settings of the workbench in a browser come from the server's user data folder, machine settings from its own.
+  mkdirSync(join(folders.user, 'User'), { recursive: true });
+  const file = join(folders.user, 'User/settings.json');
+  // What a person has set in this VS Code since stays.
+  const own: object = existsSync(file) ? (JSON.parse(readFileSync(file, 'utf8')) as object) : {};
+  writeFileSync(file, `${JSON.stringify({ ...QUIET_SETTINGS, ...own, ...settings }, null, 2)}\n`);
+  return folders;
+}
+
+function folderFlags({ server, user, extensions }: Folders): string[] {
+  return ['--server-data-dir', server, '--user-data-dir', user, '--extensions-dir', extensions];
+}
+
+function serverFlags(options: ServerOptions, folders: Folders, token: string): string[] {
+  return [
+    ...['--host', '127.0.0.1', '--port', String(options.port ?? 0), '--connection-token', token],
+    ...['--accept-server-license-terms', '--telemetry-level', 'off', '--reconnection-grace-time', '10'],
+    ...folderFlags(folders),
+    ...(options.workspaceTrust === true ? [] : ['--disable-workspace-trust']),
+    ...(options.testDriver === true ? ['--enable-smoke-test-driver'] : []),
+  ];
+}
+
+/** The server must not take itself for a part of the editor whose terminal this may be. */
+function environment({ env }: ServerOptions): NodeJS.ProcessEnv {
+  const inherited = Object.entries(process.env).filter(([name]) => !/^(VSCODE_|ELECTRON_|NODE_OPTIONS$)/.test(name));
+  return { ...Object.fromEntries(inherited), ...env };
+}
+
+async function installExtension(vscode: string, folders: Folders, vsix: string, signal?: AbortSignal): Promise<void> {
+  const words = ['--install-extension', vsix, '--force', '--accept-server-license-terms', ...folderFlags(folders)];
+  const child = spawn(node24(), [join(vscode, 'out/server-main.js'), ...words], {
+    stdio: ['ignore', 'pipe', 'pipe'],
+    env: environment({ home: '' }),
+    ...(signal === undefined ? {} : { signal }),
+  });
+  const said = collectOutput(child);
+  const code = await new Promise<number | null>((resolve, reject) => {
+    child.on('error', reject);
+    child.on('close', resolve);
+  });
+  if (code !== 0 || /failed installing/i.test(said())) {
+    throw new Error(`VS Code did not install ${vsix} (ended with ${code}):\n${said()}`);
+  }
+}
+
+/** On a busy port the process stays alive without listening: only its own line says that it listens, and where. */
+async function listeningPort(child: ChildProcess, signal?: AbortSignal): Promise<number> {
+  const said = collectOutput(child);
+  return new Promise<number>((resolve, reject) => {
+    const fail = (why: string): void => reject(new Error(`VS Code's server ${why}:\n${said()}`));
+    const late = setTimeout(() => fail('did not listen within 60 s'), 60_000);
+    const look = (): void => {
+      const port = /Extension host agent listening on (\d+)/.exec(said())?.[1];
+      if (port !== undefined) settle(() => resolve(Number(port)));
+      else if (/EADDRINUSE/.test(said())) settle(() => fail('found its port in use; choose another with --port'));
+    };
+    const settle = (then: () => void): void => {
+      clearTimeout(late);
+      then();
+    };
+    child.stdout?.on('data', look);
+    child.stderr?.on('data', look);
+    child.on('error', (error) => settle(() => reject(error)));
+    child.on('exit', (code) => settle(() => fail(`ended with ${code}`)));
+    signal?.addEventListener('abort', () => settle(() => reject(new Error('Stopped.'))));
   });
 }
 
-function seconds(since: number): string {
-  return ((Date.now() - since) / 1_000).toFixed(0);
+/** Keeps what a process says, for the error that may need it; not more than its last 20,000 characters. */
+function collectOutput(child: ChildProcess): () => string {
+  let text = '';
+  const keep = (chunk: Buffer): void => {
+    text = (text + chunk.toString()).slice(-20_000);
+  };
+  child.stdout?.on('data', keep);
+  child.stderr?.on('data', keep);
+  return () => text;
+}
+
+function addressOf(
+  port: number,
+  token: string,
+  folder: string | undefined,
+  parameters: Readonly<Record<string, string>>,
+): string {
+  const query = new URLSearchParams({
+    tkn: token,
+    ...(folder === undefined ? { ew: 'true' } : { folder }),
+    ...parameters,
+  });
+  return `http://127.0.0.1:${port}/?${query.toString()}`;
+}
+
+function whenGone(child: ChildProcess): Promise<void> {
+  if (child.exitCode !== null || child.signalCode !== null) return Promise.resolve();
+  return new Promise((resolve) => child.once('exit', () => resolve()));
+}
+
+/** The extension host and what it started are in groups of their own, so the tree is walked and not the group killed. */
+function killTree({ pid, exitCode, signalCode }: ChildProcess): void {
+  if (pid === undefined || exitCode !== null || signalCode !== null) return;
+  if (process.platform === 'win32') {
+    spawnSync('taskkill', ['/pid', String(pid), '/T', '/F']);
+    return;
+  }
+  for (const one of [pid, ...descendantsOf(pid)].toReversed()) {
+    try {
+      process.kill(one, 'SIGKILL');
+    } catch {
+      // Gone by itself in between.
+    }
+  }
+}
+
+function descendantsOf(pid: number): number[] {
+  const children = new Map<number, number[]>();
+  for (const [one, parent] of processesWithParents()) children.set(parent, [...(children.get(parent) ?? []), one]);
+  const found: number[] = [];
+  for (let open = [pid]; open.length > 0;) {
+    open = open.flatMap((one) => children.get(one) ?? []);
+    found.push(...open);
+  }
+  return found;
+}
+
+/** From /proc where there is one, since a bare Linux may lack `ps`. */
+function processesWithParents(): (readonly [pid: number, parent: number])[] {
+  if (process.platform !== 'linux') {
+    const { stdout } = spawnSync('ps', ['-A', '-o', 'pid=,ppid='], { encoding: 'utf8' });
+    return stdout.split('\n').map((line) => {
+      const [pid, parent] = line.trim().split(/\s+/).map(Number);
+      return [pid ?? 0, parent ?? 0] as const;
+    });
+  }
+  return readdirSync('/proc').flatMap((name) => {
+    const parent = /^\d+$/.test(name) ? parentOf(name) : undefined;
+    return parent === undefined ? [] : [[Number(name), parent] as const];
+  });
+}
+
+function parentOf(pid: string): number | undefined {
+  try {
+    const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
+    return Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[1]);
+  } catch {
+    // Ended while the list was read.
+    return undefined;
+  }
 }

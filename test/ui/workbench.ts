@@ -1,5 +1,5 @@
 // What a person does in VS Code, as verbs over a browser page: everything by mouse and keyboard, nothing by a back door.
-import type { Locator, Page } from 'playwright-core';
+import type { FrameLocator, Locator, Page } from 'playwright-core';
 
 export class Workbench {
   readonly page: Page;
@@ -84,6 +84,50 @@ export class Workbench {
 
   async answer(button: string): Promise<void> {
     await this.dialog().getByRole('button', { name: button, exact: true }).click();
+  }
+
+  /** The field of the quick input that asks for something, a file to open included. */
+  input(): Locator {
+    return this.page.locator('.quick-input-widget:visible input[type="text"]');
+  }
+
+  /** Answers the quick input that is shown, once it asks what `prompt` says. */
+  async fillInput(prompt: string | RegExp, value: string): Promise<void> {
+    await this.page.locator('.quick-input-widget:visible').filter({ hasText: prompt }).waitFor();
+    await this.input().fill(value);
+    await this.page.keyboard.press('Enter');
+  }
+
+  /** Chooses an entry of the quick pick that is shown. */
+  async pick(label: string | RegExp): Promise<void> {
+    const entry = this.page.locator('.quick-input-list .monaco-list-row').filter({ hasText: label }).first();
+    await entry.waitFor();
+    await entry.click();
+  }
+
+  notification(text: string | RegExp): Locator {
+    return this.page.locator('.notification-list-item').filter({ hasText: text });
+  }
+
+  /** The document inside the webview that is visible: VS Code puts each into a frame within a frame. */
+  async panel(): Promise<FrameLocator> {
+    const outer = this.page.locator('iframe.webview.ready:visible').last();
+    await outer.waitFor({ timeout: 30_000 });
+    const inner = outer.contentFrame().locator('iframe#active-frame');
+    await inner.waitFor({ timeout: 30_000 });
+    return inner.contentFrame();
+  }
+
+  /** The lines of the text editor that is shown. */
+  editorText(): Locator {
+    return this.page.locator('.editor-instance .view-lines').last();
+  }
+
+  /** Replaces what stands in the text editor that is shown, as by pasting. */
+  async replaceEditorText(text: string): Promise<void> {
+    await this.editorText().click();
+    await this.page.keyboard.press('ControlOrMeta+a');
+    await this.page.keyboard.insertText(text);
   }
 
   #activity(): Locator {

@@ -1,0 +1,33 @@
+import assert from 'node:assert/strict';
+import { cpSync } from 'node:fs';
+import { join } from 'node:path';
+import { projectRoot } from '../../scripts/project.ts';
+import { VscodeSession } from './support/vscode-session.ts';
+
+describe('the installed extension in VS Code', () => {
+  let session: VscodeSession;
+
+  before(async () => {
+    session = await VscodeSession.start();
+  });
+
+  after(() => session[Symbol.asyncDispose]());
+
+  it('shows its icon in the activity bar and, in a workspace without a database, offers to create one', async () => {
+    const workbench = await session.open();
+    await workbench.openChangesView();
+    const button = session.page.getByRole('button', { name: 'Create Database' });
+    await button.waitFor();
+    await session.screenshot('welcome');
+    assert.ok(await button.isVisible());
+  });
+
+  it('opens the demo workspace with the Changes view and its sample data, and no notification in the way', async () => {
+    const folder = join(session.home, 'demo');
+    cpSync(join(projectRoot, 'demo'), folder, { recursive: true });
+    const workbench = await session.open(folder);
+    await workbench.row('Failed').waitFor({ timeout: 60_000 });
+    await session.screenshot('demo');
+    assert.equal(await session.page.locator('.notification-toast').count(), 0);
+  });
+});

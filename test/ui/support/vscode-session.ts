@@ -1,0 +1,192 @@
+// Real VS Code with the packaged extension installed, and a browser that shows it: what every UI test and the walk stand
+// on. It must leave no process and no file behind, and act on VS Code only as a person could.
+//
+// How to use it (Node 24; the VSIX must be there: `npm run package`, or `npm run test:ui`, which builds it when it is old):
+//
+//   const session = await VscodeSession.start({ settings: { 'localData.retry.limit': 2 } });
+//   const workbench = await session.open();            // its own empty workspace, dark theme
+//   await workbench.openChangesView();
+//   await workbench.runCommand('Create Database');     // the words after "Local Data: " in the palette
+//   await workbench.row('task-17').click();            // a row of the Changes view
+//   await workbench.chooseFromMenu(workbench.row('task-17'), 'Edit & Retry');
+//   await (await workbench.panel()).getByRole('grid'); // a FrameLocator inside the Entities panel
+//   await session.screenshot('edit-and-retry');        // test-results/, or docs/screenshots/ with LOCAL_DATA_SCREENSHOTS=1
+//   await session.setTheme('light');                   // dark, light, high-contrast, high-contrast-light; live
+//   await session.reload();  await session.reopen();   // same page again; browser closed and opened, profile kept
+//   await session.restart();                           // server killed and started on another port, data kept
+//   await session[Symbol.asyncDispose]();              // in after()
+//
+// Run one file: npm run test:ui -- test/ui/start.test.ts
+import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { chromium } from 'playwright-core';
+import type { BrowserContext, Page } from 'playwright-core';
+import { CHROMIUM_FLAGS, findChromium } from '../../../scripts/chromium.ts';
+import { projectRoot, vsixFile } from '../../../scripts/project.ts';
+import { QUIET_SETTINGS, startVscodeServer } from '../../../scripts/vscode-server.ts';
+import type { VscodeServer } from '../../../scripts/vscode-server.ts';
+import { Workbench } from '../workbench.ts';
+
+export const THEMES = {
+  dark: 'Default Dark Modern',
+  light: 'Default Light Modern',
+  'high-contrast': 'Default High Contrast',
+  'high-contrast-light': 'Default High Contrast Light',
+} as const;
+
+export type Theme = keyof typeof THEMES;
+
+export interface SessionOptions {
+  readonly settings?: Readonly<Record<string, unknown>>;
+  readonly theme?: Theme;
+  /** On: VS Code asks whether the workspace is trusted, and starts in Restricted Mode. */
+  readonly workspaceTrust?: boolean;
+  /** Further packaged extensions beside ours. */
+  readonly vsixFiles?: readonly string[];
+  /** The folder of an earlier session, to find its data again; not removed at the end. */
+  readonly home?: string;
+}
+
+export class VscodeSession implements AsyncDisposable {
+  /** User data, extensions, browser profile and the workspace lie in here. */
+  readonly home: string;
+  /** The workspace opened unless another is named. */
+  readonly workspace: string;
+  #options: SessionOptions;
+  #server: VscodeServer;
+  #context: BrowserContext | undefined;
+  #page: Page | undefined;
+  #folder: string | undefined;
+
+  private constructor(home: string, options: SessionOptions, server: VscodeServer) {
+    this.home = home;
+    this.workspace = join(home, 'workspace');
+    this.#options = options;
+    this.#server = server;
+  }
+
+  static async start(options: SessionOptions = {}): Promise<VscodeSession> {
+    if (!existsSync(vsixFile)) throw new Error(`${vsixFile} is missing; run npm run package.`);
+    const home = options.home ?? mkdtempSync(join(tmpdir(), 'local-data-ui-'));
+    mkdirSync(join(home, 'workspace'), { recursive: true });
+    const vsixFiles = [vsixFile, ...(options.vsixFiles ?? [])];
+    return new VscodeSession(home, options, await startVscodeServer(serverOptions(home, options, vsixFiles)));
+  }
+
+  /** The newest page; throws before `open`. */
+  get page(): Page {
+    if (this.#page === undefined) throw new Error('No window is open; call open() first.');
+    return this.#page;
+  }
+
+  get server(): VscodeServer {
+    return this.#server;
+  }
+
+  /** A window on the folder; `null` opens one without a folder. A second call opens a second window. */
+  async open(folder: string | null = this.workspace): Promise<Workbench> {
+    this.#context ??= await this.#launch();
+    // A browser starts with one empty page, which becomes the first window.
+    const empty = this.#context.pages().find((page) => page.url() === 'about:blank');
+    this.#page = empty ?? (await this.#context.newPage());
+    this.#folder = folder ?? undefined;
+    await this.#page.goto(this.#server.address(this.#folder));
+    return this.#shown();
+  }
+
+  /** A page can ask before it goes when an editor is dirty; a person who reloads says yes. */
+  async reload(): Promise<Workbench> {
+    await this.page.reload();
+    return this.#shown();
+  }
+
+  /** Closes the browser and opens it again with the same profile. */
+  async reopen(): Promise<Workbench> {
+    await this.closeBrowser();
+    return this.open(this.#folder ?? null);
+  }
+
+  async closeBrowser(): Promise<void> {
+    await this.#context?.close();
+    this.#context = undefined;
+    this.#page = undefined;
+  }
+
+  /** Kills the server as a crash would and starts it again, on another port; `open` shows it anew. */
+  async restart(): Promise<void> {
+    await this.closeBrowser();
+    await this.#server.kill();
+    this.#server = await startVscodeServer(serverOptions(this.home, this.#options, []));
+  }
+
+  /** Settings are read from their file as it changes. */
+  setSettings(settings: Readonly<Record<string, unknown>>): void {
+    this.#options = { ...this.#options, settings: { ...this.#options.settings, ...settings } };
+    const text = JSON.stringify(allSettings(this.#options), null, 2);
+    writeFileSync(join(this.home, 'user/User/settings.json'), text);
+  }
+
+  async setTheme(theme: Theme): Promise<void> {
+    this.#options = { ...this.#options, theme };
+    this.setSettings({});
+    await this.page.locator(`.monaco-workbench.${THEME_CLASSES[theme]}`).waitFor();
+  }
+
+  /** Into docs/screenshots/ only when LOCAL_DATA_SCREENSHOTS=1, so that tests leave the working tree alone. */
+  async screenshot(name: string): Promise<string> {
+    const forDocs = process.env.LOCAL_DATA_SCREENSHOTS === '1';
+    const folder = join(projectRoot, forDocs ? 'docs/screenshots' : 'test-results');
+    mkdirSync(folder, { recursive: true });
+    const path = join(folder, `${name}.png`);
+    await this.page.screenshot({ path, animations: 'disabled', caret: 'hide' });
+    return path;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.closeBrowser();
+    await this.#server[Symbol.asyncDispose]();
+    if (this.#options.home === undefined) rmSync(this.home, { recursive: true, force: true, maxRetries: 3 });
+  }
+
+  async #launch(): Promise<BrowserContext> {
+    const { executablePath, env } = await findChromium();
+    const context = await chromium.launchPersistentContext(join(this.home, 'browser'), {
+      executablePath,
+      args: CHROMIUM_FLAGS,
+      env: { ...process.env, ...env },
+      headless: true,
+      viewport: { width: 1280, height: 800 },
+      permissions: ['clipboard-read', 'clipboard-write'],
+      reducedMotion: 'reduce',
+    });
+    context.on('page', acceptLeaving);
+    for (const page of context.pages()) acceptLeaving(page);
+    return context;
+  }
+
+  async #shown(): Promise<Workbench> {
+    await this.page.locator('.monaco-workbench .activitybar').waitFor({ timeout: 60_000 });
+    return new Workbench(this.page);
+  }
+}
+
+const THEME_CLASSES: Readonly<Record<Theme, string>> = {
+  dark: 'vs-dark',
+  light: 'vs',
+  'high-contrast': 'hc-black',
+  'high-contrast-light': 'hc-light',
+};
+
+function acceptLeaving(page: Page): void {
+  page.on('dialog', (dialog) => void dialog.accept().catch(() => undefined));
+}
+
+function allSettings(options: SessionOptions): Record<string, unknown> {
+  return { ...QUIET_SETTINGS, 'workbench.colorTheme': THEMES[options.theme ?? 'dark'], ...options.settings };
+}
+
+function serverOptions(home: string, options: SessionOptions, vsixFiles: readonly string[]) {
+  const settings = allSettings(options);
+  return { home, vsixFiles, settings, workspaceTrust: options.workspaceTrust ?? false };
+}
