@@ -130,7 +130,7 @@ export class ChangeProcessor {
     const { entityTypes, schedule, clock, commits, beginTransaction, afterCommit } = this.#parts;
     const now = clock.now();
     if (commits.counts.pending === 0 && commits.counts.retrying === 0) return 0;
-    const batch = await this.#takeBatch(session, now);
+    const { batch, settles } = await this.#takeBatch(session, now);
     if (batch.length === 0) return 0;
     commits.setProcessor('processing');
     const draft = await session.transaction(async () => {
@@ -140,12 +140,14 @@ export class ChangeProcessor {
       held.include(await applyChanges({ session, entityTypes, schedule, now }, runnable));
       return held;
     });
+    commits.settledUpTo = Math.max(commits.settledUpTo, settles);
     commits.publish(draft);
     await afterCommit(session);
     return batch.length;
   }
 
-  async #takeBatch(session: Session, now: number): Promise<Change[]> {
+  /** The batch, and the `seq` up to which nothing is pending once it is done. */
+  async #takeBatch(session: Session, now: number): Promise<{ readonly batch: Change[]; readonly settles: number }> {
     const { schedule } = this.#parts;
     const columns = lightColumns('c');
     // A clock that stepped back must not make a retry wait longer than the cap.
@@ -153,8 +155,9 @@ export class ChangeProcessor {
     const pending = await session.runList<ChangeRow>(
       `SELECT json_agg(b) AS rows FROM (SELECT ${columns} FROM (
          SELECT p.*, sum(pg_column_size(p.data)) OVER (ORDER BY p.seq) - coalesce(pg_column_size(p.data), 0) AS bytes_before
-         FROM (SELECT * FROM local_changes WHERE status = 'pending' ORDER BY seq LIMIT ${this.#parts.batchSize}) p) c
+         FROM (SELECT * FROM local_changes WHERE status = 'pending' AND seq > $1 ORDER BY seq LIMIT ${this.#parts.batchSize}) p) c
        WHERE coalesce(c.bytes_before, 0) < ${BATCH_BYTES} ORDER BY c.seq) b`,
+      [this.#parts.commits.settledUpTo],
     );
     const due =
       this.#parts.commits.counts.retrying === 0
@@ -165,7 +168,8 @@ export class ChangeProcessor {
             [now, beyondCap],
           );
     const rows = await this.#completeTransactions(session, [...due, ...pending]);
-    return rows.sort((a, b) => a.seq - b.seq).map((row) => toChange(row, { now, paused: false }));
+    const batch = rows.sort((a, b) => a.seq - b.seq).map((row) => toChange(row, { now, paused: false }));
+    return { batch, settles: pending.at(-1)?.seq ?? 0 };
   }
 
   /** A batch's edge must not cut a transaction. */

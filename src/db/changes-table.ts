@@ -76,16 +76,22 @@ export async function recordChanges(
   label: string | null = null,
 ): Promise<Change[]> {
   const rows = inputs.map((input) => {
-    const { data } = checkInput(context, input);
+    const { data, json } = checkInput(context, input);
     const entityId = canonicalEntityId(context, input.entityType, input.entityId);
-    return { id: context.newId(), t: input.entityType, e: entityId, o: input.operation, d: data };
+    return { id: context.newId(), t: input.entityType, e: entityId, o: input.operation, d: data, json };
   });
   if (rows.length === 0) return [];
-  const seqs = await run(context.session, INSERT_MANY, [rows, context.now, label]);
+  const seqs = await run(context.session, INSERT_MANY, [`[${rows.map(asJson).join(',')}]`, context.now, label]);
   return rows.map((row, index) => {
     const change = { entityType: row.t, entityId: row.e, operation: row.o, data: row.d };
     return recorded(context, row.id, Number(seqs[index]?.seq), change, label);
   });
+}
+
+/** The payload is JSON already; it is not written a second time. */
+function asJson(row: { id: string; t: string; e: string; o: string; json: string | null }): string {
+  const head = JSON.stringify({ id: row.id, t: row.t, e: row.e, o: row.o });
+  return row.json === null ? head : `${head.slice(0, -1)},"d":${row.json}}`;
 }
 
 export function draftOf(changes: readonly Change[]): CommitDraft {

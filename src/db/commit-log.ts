@@ -13,6 +13,8 @@ export class CommitDraft {
   readonly entityCounts = new Map<string, number>();
   readonly statusCounts = new Map<ChangeStatus, number>();
   entityTypesChanged = false;
+  /** Changes recorded earlier have become pending again. */
+  releasedPending = false;
 
   /** A change that was not there before. */
   recorded(change: Change): void {
@@ -26,6 +28,7 @@ export class CommitDraft {
   }
 
   count(from: ChangeStatus | null, to: ChangeStatus | null, number: number): void {
+    if (to === 'pending' && from !== null) this.releasedPending = true;
     if (from === to) return;
     if (from !== null) add(this.statusCounts, from, -number);
     if (to !== null) add(this.statusCounts, to, number);
@@ -63,6 +66,7 @@ export class CommitDraft {
     }
     for (const type of part.reload) this.reload.add(type);
     this.entityTypesChanged ||= part.entityTypesChanged;
+    this.releasedPending ||= part.releasedPending;
   }
 
   get isEmpty(): boolean {
@@ -85,6 +89,8 @@ export class CommitLog {
   readonly #onListenerError: (error: unknown) => void;
   #counts = noChanges();
   processor: ProcessorState = 'stopped';
+  /** No change up to this `seq` is pending: the processor need not look again at what it has done. */
+  settledUpTo = 0;
 
   constructor(entityTypes: EntityTypes, onListenerError: (error: unknown) => void) {
     this.#entityTypes = entityTypes;
@@ -110,6 +116,7 @@ export class CommitLog {
       `SELECT status, count(*) AS count FROM local_changes GROUP BY status`,
     );
     this.#counts = noChanges();
+    this.settledUpTo = 0;
     for (const { status, count } of rows) this.#counts[status] = count;
   }
 
@@ -120,6 +127,7 @@ export class CommitLog {
 
   publish(draft: CommitDraft): void {
     if (draft.isEmpty) return;
+    if (draft.releasedPending) this.settledUpTo = 0;
     for (const [status, difference] of draft.statusCounts) this.#counts[status] += difference;
     const entities = this.#deltas(draft);
     const changes = [...draft.changes.values()].sort((a, b) => a.seq - b.seq);
