@@ -628,6 +628,42 @@ export function describeLocalData(name: string, open: OpenForContract): void {
       });
     });
 
+    describe('a transient failure', () => {
+      before(async () => {
+        await data.exec(`
+          CREATE TABLE gate (is_open boolean NOT NULL);
+          INSERT INTO gate VALUES (false);
+          CREATE TABLE gated (id text PRIMARY KEY, n int);
+          CREATE FUNCTION pass_gate() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+            IF NOT (SELECT is_open FROM gate) THEN RAISE EXCEPTION 'the gate is shut' USING ERRCODE = '40001'; END IF;
+            RETURN NEW; END $$;
+          CREATE TRIGGER pass_gate BEFORE INSERT ON gated FOR EACH ROW EXECUTE FUNCTION pass_gate();`);
+        await data.registerEntityType({ entityType: 'Gated', table: 'gated' });
+      });
+
+      it('is retried with a time for the next attempt, and applied once what was in the way is gone', async () => {
+        await data.stopChangeProcessor();
+        const change = await data.recordChange('Gated', unique('gated'), 'insert', { n: 1 });
+        await data.processNow();
+        const retrying = await latest(change);
+        assert.deepEqual([retrying.status, retrying.attempts, retrying.failure?.kind], ['retrying', 1, 'transient']);
+        assert.ok(retrying.nextAttemptAt !== null && retrying.reason !== null);
+        await data.exec('UPDATE gate SET is_open = true');
+        await data.processNow();
+        assert.equal((await latest(change)).status, 'applied');
+        await data.exec('UPDATE gate SET is_open = false');
+      });
+
+      it('is failed at the limit of attempts', async () => {
+        await data.stopChangeProcessor();
+        const change = await data.recordChange('Gated', unique('gated'), 'insert', { n: 1 });
+        for (let attempt = 0; attempt < 2; attempt++) await data.processNow();
+        const failed = await latest(change);
+        assert.deepEqual([failed.status, failed.attempts, failed.failure?.code], ['failed', 2, '40001']);
+        await data.discardChange(change.id);
+      });
+    });
+
     describe('repairing', () => {
       const failedChange = () => settled('Task', unique('failed'), 'insert', { title: 'a', priority: 99 });
 
@@ -728,6 +764,22 @@ export function describeLocalData(name: string, open: OpenForContract): void {
         await data.whenIdle();
         assert.equal(await data.getEntity('Counter', '101'), undefined);
         assert.equal((await data.listImports()).find(({ label }) => label === report.label)?.undone, true);
+      });
+
+      it('stops when it is told to, and keeps and lists what was recorded until then', async () => {
+        const file = join(directory, 'many.jsonl');
+        const rows = Array.from({ length: 20_000 }, (_, n) => JSON.stringify({ id: 1_000_000 + n, n }));
+        await writeFile(file, rows.join('\n'));
+        const controller = new AbortController();
+        const report = await data.importEntities(
+          { file, entityType: 'Counter' },
+          { signal: controller.signal, onProgress: () => controller.abort() },
+        );
+        assert.equal(report.cancelled, true);
+        assert.ok(report.rowsRecorded < 20_000, String(report.rowsRecorded));
+        await data.whenIdle();
+        const imported = (await data.listImports()).find(({ label }) => label === report.label);
+        assert.equal(imported?.rowsRecorded ?? 0, report.rowsRecorded);
       });
 
       it('refuses a file that cannot be read, a type that is not known, and a label that is not there', async () => {
