@@ -20,6 +20,7 @@ import {
   serializedErrorSchema,
 } from '../protocol/engine-rpc.ts';
 import { LocalDataError, deserializeError } from '../protocol/errors.ts';
+import { deferred } from './deferred.ts';
 
 export interface EngineThreadOptions {
   /** The bundled `worker.js`. */
@@ -65,7 +66,7 @@ export class EngineThread {
 
   /** Resolves once the database is open and its commits are followed; rejects with why it cannot be opened. */
   async open(timeoutMs: number): Promise<void> {
-    const opened = Promise.withResolvers<void>();
+    const opened = deferred<void>();
     this.#connection.onNotification(WIRE.opened, () => opened.resolve());
     this.#connection.onNotification(WIRE.openFailed, (error: WireNotifications[typeof WIRE.openFailed]) => {
       opened.reject(deserializeError(error));
@@ -73,7 +74,7 @@ export class EngineThread {
     this.#connection.listen();
     const followed = opened.promise.then(() => this.#request(WIRE.subscribe));
     const ended = this.ended.then((reason) => Promise.reject(reason));
-    const timer = Promise.withResolvers<never>();
+    const timer = deferred<never>();
     const timeout = setTimeout(() => timer.reject(notOpenError(timeoutMs)), timeoutMs);
     try {
       await Promise.race([followed, ended, timer.promise]);

@@ -2,6 +2,7 @@
 import { CancellationTokenSource } from 'vscode-jsonrpc/node';
 import { type MethodDefinition, type RemoteMethod, definitionOf } from '../protocol/engine-rpc.ts';
 import type { CallSupervision } from './client.ts';
+import { deferred } from './deferred.ts';
 import type { EngineThread } from './engine-thread.ts';
 
 /** What a timer takes; a longer time would fire it at once. */
@@ -20,7 +21,7 @@ export class PendingCall {
   settled = false;
   cancelled = false;
   timer: NodeJS.Timeout | undefined;
-  readonly #settlement = Promise.withResolvers<unknown>();
+  readonly #settlement = deferred<unknown>();
   #cancelSource = new CancellationTokenSource();
 
   constructor(id: number, method: RemoteMethod, args: readonly unknown[], supervision: CallSupervision) {

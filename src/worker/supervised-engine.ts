@@ -40,7 +40,8 @@ const LIMITS: SupervisionLimits = {
   cancelMs: 1_000,
   cancelSupervisedMs: 10_000,
   pingMs: 1_000,
-  closeMs: 8_000,
+  // VS Code gives an extension five seconds to end.
+  closeMs: 4_000,
   restartsPerMinute: 5,
   backoffMs: 100,
 };
@@ -67,7 +68,8 @@ export class SupervisedEngine implements EngineCaller {
   readonly #limits: SupervisionLimits;
   readonly #statusListeners = new Set<(status: EngineStatus) => void>();
   readonly #calls = new Map<number, PendingCall>();
-  readonly #terminating = new WeakSet<EngineThread>();
+  /** Threads ended on purpose, and why. */
+  readonly #terminating = new WeakMap<EngineThread, Error>();
   #status: EngineStatus = { kind: 'starting' };
   #thread: EngineThread | undefined;
   #nextId = 1;
@@ -131,7 +133,7 @@ export class SupervisedEngine implements EngineCaller {
     clearTimeout(this.#restartTimer);
     const thread = this.#thread;
     if (thread !== undefined) {
-      this.#terminating.add(thread);
+      this.#terminating.set(thread, closedError());
       await thread.close(this.#status.kind === 'ready' ? this.#limits.closeMs : 0);
     }
     this.#thread = undefined;
@@ -180,14 +182,15 @@ export class SupervisedEngine implements EngineCaller {
     }
   }
 
-  #onEnded(thread: EngineThread, reason: Error): void {
+  #onEnded(thread: EngineThread, end: Error): void {
     if (this.#thread !== thread) return;
     this.#thread = undefined;
     if (this.#closing !== undefined) return;
-    this.reportError(reason);
+    const purpose = this.#terminating.get(thread);
+    this.reportError(purpose ?? end);
     for (const call of this.#calls.values()) this.#outlive(call);
-    if (this.#terminating.has(thread)) this.#restartAfter(0, reason);
-    else this.#restartAfterCrash(reason);
+    if (purpose === undefined) this.#restartAfterCrash(end);
+    else this.#restartAfter(0, purpose);
   }
 
   #restartAfterCrash(reason: Error): void {
@@ -244,8 +247,8 @@ export class SupervisedEngine implements EngineCaller {
   }
 
   /** Ends a thread that does not answer; its calls are repeated or reported once it has ended. */
-  #terminate(thread: EngineThread): void {
-    this.#terminating.add(thread);
+  #terminate(thread: EngineThread, method: RemoteMethod): void {
+    this.#terminating.set(thread, unresponsiveError(method));
     thread.terminate().catch((error: unknown) => this.reportError(error));
   }
 
@@ -302,7 +305,7 @@ export class SupervisedEngine implements EngineCaller {
     if (limitMs === null && !isToBlame) return this.#armTimer(call);
     call.cancel();
     this.#settleWith(call, timedOutError(call.method, limitMs ?? this.#limits.silenceMs));
-    if (isToBlame) this.#terminate(thread);
+    if (isToBlame) this.#terminate(thread, call.method);
   }
 
   #followSignal(call: PendingCall): void {
@@ -333,7 +336,7 @@ export class SupervisedEngine implements EngineCaller {
     if (answers && call.definition.limit === 'supervised') return this.#armTimer(call);
     const isToBlame = !answers && !this.#isHeldUp(call);
     this.#settleWith(call, cancelledError(call.method));
-    if (isToBlame) this.#terminate(thread);
+    if (isToBlame) this.#terminate(thread, call.method);
   }
 
   /** Whether an earlier call with a limit of its own may be what keeps the thread; that one's limit will tell. */
@@ -375,6 +378,14 @@ function timedOutError(method: RemoteMethod, limitMs: number): LocalDataError {
     'TIMED_OUT',
     `${method} was not done after ${limitMs / 1000} s and was given up. If it writes, look in Changes whether it took effect; then try less at once or allow more time.`,
     { method, limitMs },
+  );
+}
+
+function unresponsiveError(method: RemoteMethod): LocalDataError {
+  return new LocalDataError(
+    'TIMED_OUT',
+    `The engine's thread was ended because ${method} kept it from answering; a new one takes over.`,
+    { method },
   );
 }
 

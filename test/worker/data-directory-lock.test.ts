@@ -6,6 +6,7 @@ import { mkdir, mkdtemp, readFile, readdir, rm, stat, symlink, writeFile } from 
 import { hostname, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
+import { fileURLToPath } from 'node:url';
 import { Worker } from 'node:worker_threads';
 import { acquireDataDirectoryLock, releaseLockOfEndedThread } from '../../src/db/data-directory-lock.ts';
 import { LocalDataError } from '../../src/protocol/errors.ts';
@@ -182,7 +183,7 @@ describe('The lock of a data directory', function () {
 });
 
 function startProgram(directory: string, waitMs: number): OwnerProgram {
-  const program = new URL('./lock-owner-program.ts', import.meta.url).pathname;
+  const program = fileURLToPath(new URL('./lock-owner-program.ts', import.meta.url));
   const child = spawn(process.execPath, [program, directory, String(waitMs)], { stdio: ['pipe', 'pipe', 'inherit'] });
   const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
   return {
