@@ -15,6 +15,8 @@ export interface ServerOptions {
   readonly vsixFiles?: readonly string[];
   readonly settings?: Readonly<Record<string, unknown>>;
   readonly port?: number;
+  /** Kept over starts where a printed address is to stay good; else a new one each time. */
+  readonly token?: string;
   /** Off: every workspace is trusted. On: VS Code asks, as it does for people. */
   readonly workspaceTrust?: boolean;
   /** For tests only: without it the development parameters of the address are ignored. */
@@ -28,6 +30,8 @@ export interface VscodeServer extends AsyncDisposable {
   readonly token: string;
   /** The address that opens this folder, token included. */
   address(folder?: string, parameters?: Readonly<Record<string, string>>): string;
+  /** Settles when the server has ended, whoever ended it. */
+  readonly ended: Promise<void>;
   /** Ends the server with all its processes, as a crash of the machine would. */
   kill(): Promise<void>;
 }
@@ -59,7 +63,7 @@ export async function startVscodeServer(options: ServerOptions): Promise<VscodeS
   const folders = prepareFolders(options);
   for (const vsix of options.vsixFiles ?? []) await installExtension(vscode, folders, vsix, options.signal);
   options.signal?.throwIfAborted();
-  const token = randomBytes(16).toString('hex');
+  const token = options.token ?? randomBytes(16).toString('hex');
   const child = spawn(node24(), [join(vscode, 'out/server-main.js'), ...serverFlags(options, folders, token)], {
     stdio: ['ignore', 'pipe', 'pipe'],
     env: environment(options),
@@ -81,6 +85,7 @@ export async function startVscodeServer(options: ServerOptions): Promise<VscodeS
       port,
       token,
       address: (folder, parameters = {}) => addressOf(port, token, folder, parameters),
+      ended: whenGone(child),
       kill: end,
       [Symbol.asyncDispose]: end,
     };
