@@ -1,9 +1,169 @@
-// Opens the Entities panel.
+// The Entities panel: one editor tab with a webview that mirrors the stores. Answers its requests from the engine and
+// tells it of commits while it can be seen; what it asks is checked before anything is done.
+import * as vscode from 'vscode';
+import type { CommitEvent } from '../../protocol/engine.ts';
+import type { PanelTarget, ToPanel } from '../../protocol/panel.ts';
+import { whyNotReady } from '../database.ts';
 import type { EntitiesPanel, HostBase } from '../host.ts';
 
-export function createEntitiesPanel({ log }: HostBase): EntitiesPanel {
-  return {
-    open: (target) => log.info(`Entities panel: ${JSON.stringify(target ?? {})}`),
-    dispose: () => {},
+export const PANEL_TYPE = 'localData.entities';
+
+export function createEntitiesPanel(host: HostBase): EntitiesPanel {
+  let shown: Panel | undefined;
+  const adopt = (webview: vscode.WebviewPanel) => {
+    shown?.dispose();
+    const panel = new Panel(host, webview);
+    shown = panel;
+    webview.onDidDispose(() => {
+      if (shown === panel) shown = undefined;
+      panel.dispose();
+    });
+    return panel;
   };
+  const serializer = vscode.window.registerWebviewPanelSerializer(PANEL_TYPE, {
+    deserializeWebviewPanel: async (webview) => void adopt(webview),
+  });
+  return {
+    open: (target = {}) => {
+      if (shown === undefined) {
+        const column = { viewColumn: vscode.ViewColumn.Active, preserveFocus: false };
+        adopt(vscode.window.createWebviewPanel(PANEL_TYPE, 'Entities', column));
+      }
+      shown?.show(target);
+    },
+    dispose: () => {
+      serializer.dispose();
+      shown?.dispose();
+    },
+  };
+}
+
+class Panel implements vscode.Disposable {
+  readonly #host: HostBase;
+  readonly #panel: vscode.WebviewPanel;
+  readonly #disposables: vscode.Disposable[] = [];
+  #unsubscribe = () => {};
+  #target: PanelTarget | undefined;
+  #isReady = false;
+
+  constructor(host: HostBase, panel: vscode.WebviewPanel) {
+    this.#host = host;
+    this.#panel = panel;
+    const files = vscode.Uri.joinPath(host.context.extensionUri, 'dist', 'webview');
+    panel.iconPath = vscode.Uri.joinPath(host.context.extensionUri, 'media', 'local-data.svg');
+    panel.webview.options = { enableScripts: true, localResourceRoots: [files] };
+    this.#disposables.push(
+      panel,
+      panel.webview.onDidReceiveMessage((message: unknown) => {
+        this.#receive(message).catch((error: unknown) => host.log.error(`Entities panel: ${String(error)}`));
+      }),
+      panel.onDidChangeViewState(() => {
+        // A hidden webview is gone with its page; the next one says that it is ready.
+        if (!panel.visible) this.#isReady = false;
+      }),
+      host.database.onDidChangeState(() => this.#connect()),
+    );
+    panel.webview.html = pageOf(panel.webview, files);
+    this.#connect();
+  }
+
+  show(target: PanelTarget): void {
+    this.#panel.reveal(undefined, false);
+    if (target.entityType === undefined) return;
+    this.#target = target;
+    this.#sendTarget();
+  }
+
+  dispose(): void {
+    this.#unsubscribe();
+    this.#unsubscribe = () => {};
+    for (const disposable of this.#disposables.splice(0)) disposable.dispose();
+  }
+
+  #connect(): void {
+    this.#unsubscribe();
+    const { state } = this.#host.database;
+    this.#unsubscribe = state.kind === 'ready' ? state.data.onCommit((event) => this.#tell(event)) : () => {};
+    this.#sendState();
+  }
+
+  #tell(event: CommitEvent): void {
+    if (this.#isReady && this.#panel.visible) this.#send({ kind: 'commit', event });
+  }
+
+  #sendState(): void {
+    if (!this.#isReady) return;
+    const { state } = this.#host.database;
+    if (state.kind !== 'ready') {
+      const why = state.kind === 'starting' ? 'The database is being opened…' : whyNotReady(state).message;
+      return this.#send({ kind: 'state', state: { kind: 'closed', why } });
+    }
+    const { entities, changes } = state.data.stores;
+    const { counts, newest, processor } = changes.getState();
+    const entityTypes = [...entities.getState().types.values()].map(({ info, count }) => ({ ...info, count }));
+    const snapshot = { counts, newest: Object.values(newest).flat(), entityTypes, processor };
+    const pageSize = this.#host.settings().entitiesPageSize;
+    this.#send({ kind: 'state', state: { kind: 'open', snapshot, pageSize } });
+    this.#sendTarget();
+  }
+
+  #sendTarget(): void {
+    if (!this.#isReady || this.#target === undefined || this.#host.database.state.kind !== 'ready') return;
+    this.#send({ kind: 'show', target: this.#target });
+    this.#target = undefined;
+  }
+
+  async #receive(received: unknown): Promise<void> {
+    const { answerCall, checkMessage } = await import('./panel-requests.ts');
+    const message = checkMessage(received);
+    switch (message.kind) {
+      case 'ready':
+        this.#isReady = true;
+        return this.#sendState();
+      case 'crashed':
+        return this.#host.log.error(`Entities panel: ${message.message}`);
+      case 'command': {
+        const { command, target, changeId } = message;
+        const argument = changeId === undefined ? target : { changeId };
+        await vscode.commands.executeCommand(command, ...(argument === undefined ? [] : [argument]));
+        return;
+      }
+      case 'call':
+        try {
+          const value = await answerCall(this.#host.database.require(), message.call, message.query);
+          this.#send({ kind: 'answer', id: message.id, value });
+        } catch (error) {
+          const text = error instanceof Error ? error.message : String(error);
+          this.#send({ kind: 'refused', id: message.id, message: text });
+        }
+    }
+  }
+
+  #send(message: ToPanel): void {
+    void this.#panel.webview.postMessage(message);
+  }
+}
+
+function pageOf(webview: vscode.Webview, files: vscode.Uri): string {
+  const uri = (name: string) => webview.asWebviewUri(vscode.Uri.joinPath(files, name)).toString();
+  const policy = [
+    "default-src 'none'",
+    `script-src ${webview.cspSource}`,
+    `style-src ${webview.cspSource}`,
+    `font-src ${webview.cspSource}`,
+  ].join('; ');
+  return `<!DOCTYPE html>
+<html lang="en">
+  <head>
+    <meta charset="utf-8">
+    <meta http-equiv="Content-Security-Policy" content="${policy}">
+    <meta name="viewport" content="width=device-width, initial-scale=1">
+    <title>Entities</title>
+    <link rel="stylesheet" href="${uri('panel.css')}">
+  </head>
+  <body>
+    <div id="root"></div>
+    <script type="module" src="${uri('panel.js')}"></script>
+  </body>
+</html>`;
 }

@@ -1,0 +1,67 @@
+// What the Entities panel may ask: the schemas of its messages, and the answers from the engine. Loaded with the panel.
+import { z } from 'zod';
+import type { LocalData } from '../../engine/local-data.ts';
+import { WAITING_STATUSES } from '../../protocol/changes.ts';
+import { type FromPanel, PANEL_COMMANDS, type PanelCall } from '../../protocol/panel.ts';
+
+const LARGEST_PAGE = 1_000;
+const CHANGES_SHOWN = 100;
+
+const text = z.string().max(10_000);
+const target = z.strictObject({ entityType: text.optional(), entityId: text.optional() });
+const message = z.discriminatedUnion('kind', [
+  z.strictObject({ kind: z.literal('ready') }),
+  z.strictObject({ kind: z.literal('crashed'), message: text }),
+  z.strictObject({
+    kind: z.literal('call'),
+    id: z.number().int(),
+    call: z.enum(['page', 'entity', 'waiting']),
+    query: z.unknown(),
+  }),
+  z.strictObject({
+    kind: z.literal('command'),
+    command: z.enum(PANEL_COMMANDS),
+    target: target.optional(),
+    changeId: text.optional(),
+  }),
+]);
+const pageQuery = z.strictObject({
+  entityType: text,
+  search: text.optional(),
+  orderBy: text.optional(),
+  offset: z.number().int().min(0),
+  limit: z.number().int().min(1).max(LARGEST_PAGE),
+});
+const entityQuery = z.strictObject({ entityType: text, entityId: text });
+const typeQuery = z.strictObject({ entityType: text });
+
+export function checkMessage(received: unknown): FromPanel {
+  return message.parse(received);
+}
+
+export async function answerCall(data: LocalData, call: PanelCall, query: unknown): Promise<object> {
+  switch (call) {
+    case 'page': {
+      const { entityType, search, orderBy, offset, limit } = pageQuery.parse(query);
+      const matching = search === undefined || search === '' ? {} : { search };
+      const order = orderBy === undefined ? {} : { orderBy };
+      const [page, total] = await Promise.all([
+        data.queryEntities(entityType, { ...matching, ...order, offset, limit }),
+        data.countEntities(entityType, matching),
+      ]);
+      return { rows: page.rows, total };
+    }
+    case 'entity': {
+      const { entityType, entityId } = entityQuery.parse(query);
+      const [entity, { changes }] = await Promise.all([
+        data.getEntity(entityType, entityId),
+        data.listChanges({ entityType, entityId, order: 'desc', limit: CHANGES_SHOWN }),
+      ]);
+      return { entity: entity ?? null, changes };
+    }
+    case 'waiting': {
+      const { entityType } = typeQuery.parse(query);
+      return data.listChanges({ entityType, status: WAITING_STATUSES, limit: LARGEST_PAGE });
+    }
+  }
+}

@@ -1,0 +1,68 @@
+// What passes between the Entities panel and its host: requests with answers one way, news the other. Data only; the
+// host checks every request by its schema, for a webview is outside.
+import type { Change, Entity, JsonValue } from './changes.ts';
+import type { CommitEvent, StoreSnapshot } from './engine.ts';
+
+export interface PanelTarget {
+  readonly entityType?: string | undefined;
+  readonly entityId?: string | undefined;
+}
+
+export interface PageQuery {
+  readonly entityType: string;
+  readonly search?: string | undefined;
+  readonly orderBy?: string | undefined;
+  readonly offset: number;
+  readonly limit: number;
+}
+
+/** Commands the panel may run, each with what it acts on; nothing else is run for it. */
+export const PANEL_COMMANDS = [
+  'localData.upsertEntity',
+  'localData.deleteEntity',
+  'localData.recordChange',
+  'localData.import',
+  'localData.createSampleData',
+  'localData.createDatabase',
+  'localData.tryAgain',
+  'localData.showLog',
+  'localData.change.retry',
+  'localData.change.edit',
+  'localData.change.discard',
+  'localData.change.restore',
+  'localData.change.show',
+] as const;
+export type PanelCommand = (typeof PANEL_COMMANDS)[number];
+
+export interface PanelCalls {
+  page: { readonly query: PageQuery; readonly answer: { readonly rows: Entity[]; readonly total: number } };
+  entity: {
+    readonly query: { readonly entityType: string; readonly entityId: string };
+    readonly answer: { readonly entity: Entity | null; readonly changes: Change[] };
+  };
+  /** Changes of a type that are not done, for the marks on its rows. */
+  waiting: { readonly query: { readonly entityType: string }; readonly answer: { readonly changes: Change[] } };
+}
+export type PanelCall = keyof PanelCalls;
+
+export type FromPanel =
+  | { readonly kind: 'ready' }
+  | { readonly kind: 'call'; readonly id: number; readonly call: PanelCall; readonly query: unknown }
+  | {
+      readonly kind: 'command';
+      readonly command: PanelCommand;
+      readonly target?: PanelTarget | undefined;
+      readonly changeId?: string | undefined;
+    }
+  | { readonly kind: 'crashed'; readonly message: string };
+
+export type PanelState =
+  | { readonly kind: 'open'; readonly snapshot: StoreSnapshot; readonly pageSize: number }
+  | { readonly kind: 'closed'; readonly why: string };
+
+export type ToPanel =
+  | { readonly kind: 'state'; readonly state: PanelState }
+  | { readonly kind: 'commit'; readonly event: CommitEvent }
+  | { readonly kind: 'show'; readonly target: PanelTarget }
+  | { readonly kind: 'answer'; readonly id: number; readonly value: JsonValue | object }
+  | { readonly kind: 'refused'; readonly id: number; readonly message: string };

@@ -1,0 +1,2 @@
+// Styles are bundled by the build; to the code they are nothing.
+declare module '*.css';
