@@ -1,6 +1,6 @@
 // What passes between the Entities panel and its host: requests with answers one way, news the other. Data only; the
 // host checks every request by its schema, for a webview is outside.
-import type { Change, Entity, JsonValue } from './changes.ts';
+import type { Change, Entity, JsonObject, JsonValue } from './changes.ts';
 import type { CommitEvent, StoreSnapshot } from './engine.ts';
 
 export interface PanelTarget {
@@ -39,6 +39,11 @@ export interface PanelCalls {
   entity: {
     readonly query: { readonly entityType: string; readonly entityId: string };
     readonly answer: { readonly entity: Entity | null; readonly changes: Change[] };
+  };
+  /** Inserts or updates the fields that differ; an error comes back as refused. */
+  save: {
+    readonly query: { readonly entityType: string; readonly entityId: string; readonly data: JsonObject };
+    readonly answer: { readonly entity: Entity };
   };
   /** Changes of a type that are not done, for the marks on its rows. */
   waiting: { readonly query: { readonly entityType: string }; readonly answer: { readonly changes: Change[] } };

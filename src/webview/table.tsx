@@ -47,7 +47,9 @@ export function Table({ info, rows, waiting, orderBy, selected, onSelect, onOrde
     event.preventDefault();
     select(selected === undefined ? 0 : focused.current + step);
   };
-  const template = `28px ${columns.map((name) => (name === info.key ? 'minmax(110px, 1fr)' : 'minmax(120px, 2fr)')).join(' ')}`;
+  const widths = columns.map((name) => widthOf(info, name));
+  const template = `28px ${widths.map((width) => `minmax(${width}px, ${width}fr)`).join(' ')}`;
+  const minWidth = widths.reduce((sum, width) => sum + width, 28);
   return (
     <div
       className="table"
@@ -61,7 +63,7 @@ export function Table({ info, rows, waiting, orderBy, selected, onSelect, onOrde
       onKeyDown={onKeyDown}
       onScroll={() => keep({ scrollTop: scroller.current?.scrollTop ?? 0 })}
     >
-      <div className="head row" role="row" aria-rowindex={1} style={{ gridTemplateColumns: template }}>
+      <div className="head row" role="row" aria-rowindex={1} style={{ gridTemplateColumns: template, minWidth }}>
         <div role="columnheader" className="cell mark" aria-label="State" />
         {columns.map((name) => (
           <ColumnHead
@@ -73,7 +75,7 @@ export function Table({ info, rows, waiting, orderBy, selected, onSelect, onOrde
           />
         ))}
       </div>
-      <div className="body" role="presentation" style={{ height: virtual.getTotalSize() }}>
+      <div className="body" role="presentation" style={{ height: virtual.getTotalSize(), minWidth }}>
         {items.map(({ index, start }) => {
           const entity = rows.row(index);
           const id = entity === undefined ? undefined : String(entity[info.key]);
@@ -154,6 +156,14 @@ function Mark({ status }: { readonly status: ChangeStatus | undefined }) {
 function columnsOf(info: EntityTypeInfo, sample: Entity | undefined): string[] {
   const names = info.kind === 'table' ? info.columns.map(({ name }) => name) : Object.keys(sample ?? {});
   return [info.key, ...names.filter((name) => name !== info.key)].slice(0, COLUMNS_SHOWN);
+}
+
+/** The same for the head and for each row, whatever they hold. */
+function widthOf({ key, columns }: EntityTypeInfo, name: string): number {
+  if (name === key) return 110;
+  const type = columns.find((column) => column.name === name)?.type ?? '';
+  if (/^(integer|smallint|bigint|numeric|real|double|boolean)/.test(type)) return 96;
+  return /^(timestamp|json)/.test(type) ? 200 : 140;
 }
 
 function stepOf(key: string, page: number, total: number): number | undefined {

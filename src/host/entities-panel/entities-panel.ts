@@ -3,10 +3,13 @@
 import * as vscode from 'vscode';
 import type { CommitEvent } from '../../protocol/engine.ts';
 import type { PanelTarget, ToPanel } from '../../protocol/panel.ts';
+import { Throttle } from '../changes-view/throttle.ts';
 import { whyNotReady } from '../database.ts';
 import type { EntitiesPanel, HostBase } from '../host.ts';
+import { mergeCommits } from './merge-commits.ts';
 
-export const PANEL_TYPE = 'localData.entities';
+const PANEL_TYPE = 'localData.entities';
+const TELL_EVERY_MS = 100;
 
 export function createEntitiesPanel(host: HostBase): EntitiesPanel {
   let shown: Panel | undefined;
@@ -43,6 +46,8 @@ class Panel implements vscode.Disposable {
   readonly #panel: vscode.WebviewPanel;
   readonly #disposables: vscode.Disposable[] = [];
   #unsubscribe = () => {};
+  readonly #telling = new Throttle(TELL_EVERY_MS, () => this.#tellAll());
+  #untold: CommitEvent[] = [];
   #target: PanelTarget | undefined;
   #isReady = false;
 
@@ -54,6 +59,7 @@ class Panel implements vscode.Disposable {
     panel.webview.options = { enableScripts: true, localResourceRoots: [files] };
     this.#disposables.push(
       panel,
+      this.#telling,
       panel.webview.onDidReceiveMessage((message: unknown) => {
         this.#receive(message).catch((error: unknown) => host.log.error(`Entities panel: ${String(error)}`));
       }),
@@ -82,13 +88,24 @@ class Panel implements vscode.Disposable {
 
   #connect(): void {
     this.#unsubscribe();
+    this.#untold = [];
     const { state } = this.#host.database;
     this.#unsubscribe = state.kind === 'ready' ? state.data.onCommit((event) => this.#tell(event)) : () => {};
     this.#sendState();
   }
 
   #tell(event: CommitEvent): void {
-    if (this.#isReady && this.#panel.visible) this.#send({ kind: 'commit', event });
+    if (!this.#isReady || !this.#panel.visible) return;
+    this.#untold.push(event);
+    this.#telling.call();
+  }
+
+  #tellAll(): void {
+    const [first, ...more] = this.#untold.splice(0);
+    const { state } = this.#host.database;
+    if (first === undefined || state.kind !== 'ready') return;
+    const { types } = state.data.stores.entities.getState();
+    this.#send({ kind: 'commit', event: mergeCommits([first, ...more], (type) => types.get(type)?.info.key) });
   }
 
   #sendState(): void {

@@ -15,7 +15,7 @@ const message = z.discriminatedUnion('kind', [
   z.strictObject({
     kind: z.literal('call'),
     id: z.number().int(),
-    call: z.enum(['page', 'entity', 'waiting']),
+    call: z.enum(['page', 'entity', 'save', 'waiting']),
     query: z.unknown(),
   }),
   z.strictObject({
@@ -33,6 +33,7 @@ const pageQuery = z.strictObject({
   limit: z.number().int().min(1).max(LARGEST_PAGE),
 });
 const entityQuery = z.strictObject({ entityType: text, entityId: text });
+const saveQuery = z.strictObject({ entityType: text, entityId: text, data: z.record(z.string(), z.json()) });
 const typeQuery = z.strictObject({ entityType: text });
 
 export function checkMessage(received: unknown): FromPanel {
@@ -58,6 +59,10 @@ export async function answerCall(data: LocalData, call: PanelCall, query: unknow
         data.listChanges({ entityType, entityId, order: 'desc', limit: CHANGES_SHOWN }),
       ]);
       return { entity: entity ?? null, changes };
+    }
+    case 'save': {
+      const { entityType, entityId, data: fields } = saveQuery.parse(query);
+      return { entity: await data.upsertEntity(entityType, entityId, fields) };
     }
     case 'waiting': {
       const { entityType } = typeQuery.parse(query);
