@@ -14,7 +14,9 @@ import { openLocalData } from '../support/engine.ts';
 import { workerFile } from './worker-file.ts';
 
 const ROUNDS = 10;
-const LONGEST_MS = 400;
+const MOST_WRITES = 300;
+/** Beyond the last line read, so that the kill falls anywhere within a write. */
+const LONGEST_AFTER_MS = 10;
 const RUNAWAY = 'SELECT count(*) FROM generate_series(1, 100000000000)';
 
 interface Acknowledged {
@@ -39,7 +41,7 @@ describe('A killed engine', function () {
     const random = seeded(20_260_102);
     const acknowledged: Acknowledged = { upserted: new Map(), recorded: new Map(), highest: -1 };
     for (let round = 0; round < ROUNDS; round++) {
-      await writeUntilKilled(dataDir, random() * LONGEST_MS, acknowledged);
+      await writeUntilKilled(dataDir, random, acknowledged);
       const data = await openLocalData({ dataDir });
       try {
         await data.whenIdle();
@@ -88,14 +90,18 @@ async function survivesRunaway(data: LocalData, round: number): Promise<void> {
   assert.equal(await data.countEntities('Item'), 21 * (round + 1));
 }
 
-async function writeUntilKilled(dataDir: string, afterMs: number, acknowledged: Acknowledged): Promise<void> {
+/** The instant is counted in writes, so that a slow machine is killed as far into its work as a quick one. */
+async function writeUntilKilled(dataDir: string, random: () => number, acknowledged: Acknowledged): Promise<void> {
   const program = fileURLToPath(new URL('./writer-program.ts', import.meta.url));
   const first = String(acknowledged.highest + 1_001);
   const child = spawn(process.execPath, [program, dataDir, first], { stdio: ['ignore', 'pipe', 'inherit'] });
   const exited = once(child, 'exit');
+  const [lastLine, afterMs] = [Math.ceil(random() * MOST_WRITES), random() * LONGEST_AFTER_MS];
+  let lines = 0;
   for await (const line of createInterface({ input: child.stdout })) {
-    if (line === 'ready') setTimeout(() => child.kill('SIGKILL'), afterMs);
-    else note(line, acknowledged);
+    if (line !== 'ready') note(line, acknowledged);
+    lines += 1;
+    if (lines === lastLine) setTimeout(() => child.kill('SIGKILL'), afterMs);
   }
   const [, signal] = await exited;
   assert.equal(signal, 'SIGKILL');
