@@ -10,7 +10,9 @@ export class Report {
   readonly samples: Record<string, Samples> = {};
 
   add(name: string, value: number): void {
-    this.metrics[name] = Math.round(value * 10_000) / 10_000;
+    const rounded = Math.round(value * 10_000) / 10_000;
+    this.metrics[name] = rounded;
+    console.error(`  ${name} ${rounded}`);
   }
 
   addSamples(name: string, unit: Samples['unit'], values: readonly number[]): void {
