@@ -16,6 +16,7 @@ const PARTS: Readonly<Record<string, () => Promise<Part>>> = {
   drain: async () => (await import('./parts-drain.ts')).measureDrains,
   seen: async () => (await import('./parts-seen.ts')).measureSeen,
   import: async () => (await import('./parts-import.ts')).measureImport,
+  vscode: async () => (await import('./parts-vscode.ts')).measureVscode,
 };
 
 const { values } = parseArgs({ options: { json: { type: 'string' }, only: { type: 'string' } } });
