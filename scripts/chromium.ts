@@ -1,7 +1,16 @@
 // Finds a Chromium for the tests: the one named by CHROMIUM_PATH, one of the system, or the one that comes from npm,
 // which is unpacked into the cache with the libraries a bare machine lacks.
 import { spawnSync } from 'node:child_process';
-import { createReadStream, createWriteStream, existsSync, mkdirSync, readFileSync, renameSync, rmSync } from 'node:fs';
+import {
+  createReadStream,
+  createWriteStream,
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { delimiter, dirname, join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { createBrotliDecompress } from 'node:zlib';
@@ -62,7 +71,9 @@ async function fromNpm(): Promise<Chromium> {
   const target = join(cache, `chromium-${version}-linux-x64`);
   if (!existsSync(target)) await unpack(join(packed, 'bin'), target);
   const libraries = [join(target, 'lib'), process.env.LD_LIBRARY_PATH].filter((path) => path !== undefined);
-  return { executablePath: join(target, 'chromium'), env: { LD_LIBRARY_PATH: libraries.join(delimiter) } };
+  // A machine without fonts gets the one that the package carries; its own settings name folders of another place.
+  const fonts: Record<string, string> = existsSync('/etc/fonts/fonts.conf') ? {} : { FONTCONFIG_FILE: join(target, 'own-fonts.conf') };
+  return { executablePath: join(target, 'chromium'), env: { LD_LIBRARY_PATH: libraries.join(delimiter), ...fonts } };
 }
 
 async function unpack(bin: string, target: string): Promise<void> {
@@ -72,6 +83,8 @@ async function unpack(bin: string, target: string): Promise<void> {
   try {
     await inflate(join(bin, 'chromium.br'), join(work, 'chromium'), 0o755);
     for (const name of ['al2023', 'swiftshader', 'fonts']) await unpackTar(join(bin, `${name}.tar.br`), work);
+    const folders = `<dir>${join(target, 'fonts')}</dir><cachedir>${join(target, 'fonts-cache')}</cachedir>`;
+    writeFileSync(join(work, 'own-fonts.conf'), `<?xml version="1.0"?><fontconfig>${folders}</fontconfig>\n`);
     // Another process may have been quicker; its copy is the same.
     if (!existsSync(target)) renameSync(work, target);
   } finally {

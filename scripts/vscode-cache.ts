@@ -56,7 +56,8 @@ async function install(work: string, folder: string, words: readonly string[], s
   const telling = setInterval(() => console.log(`  … ${sizeMb(work)} of about ${EXPECTED_MB} MB`), 3_000);
   try {
     await new Promise<void>((resolve, reject) => {
-      child.on('error', reject);
+      // Stopped on demand, npm still ends by itself; what it wrote may only be removed after that.
+      child.on('error', (error) => (child.pid === undefined ? reject(error) : undefined));
       child.on('close', (code) => (code === 0 ? resolve() : reject(new Error(failed(words, code)))));
     });
   } finally {
