@@ -23,6 +23,7 @@ export const PANEL_COMMANDS = [
   'localData.recordChange',
   'localData.import',
   'localData.createSampleData',
+  'localData.registerEntityType',
   'localData.createDatabase',
   'localData.tryAgain',
   'localData.showLog',

@@ -1,210 +1,113 @@
-// The Entities panel as a whole: types, filter, table, detail. What a person has set up is kept at every step.
-import { type KeyboardEvent, useEffect, useMemo, useRef, useState } from 'react';
-import type { Change } from '../protocol/changes.ts';
-import type { PanelState, PanelTarget } from '../protocol/panel.ts';
-import { ask, keep, keptState, listen, send } from './bridge.ts';
-import { Detail } from './detail.tsx';
-import { useChanges, useEntities } from './panel-stores.ts';
-import { Table } from './table.tsx';
-import { useLiveChanges } from './use-live-changes.ts';
-import { useRows } from './use-rows.ts';
+// The panel as a whole: entity types at the left, the chosen type's entities in the middle, one entity's details beside.
+import { type KeyboardEvent, type ReactNode, useEffect } from 'react';
+import { useStore } from 'zustand';
+import type { PanelCommand } from '../protocol/panel.ts';
+import { EntityDetails } from './entity-details.tsx';
+import { EntityTable } from './entity-table.tsx';
+import { usePanel, usePanelVersion } from './panel-context.ts';
+import { TypeList } from './type-list.tsx';
+import { changeTypeView, typeView, viewStore } from './view-state.ts';
 
-const SEARCH_AFTER_MS = 200;
-
-export function App() {
-  const [state, setState] = useState<PanelState>();
-  const [target, setTarget] = useState<PanelTarget>();
-  useEffect(() => {
-    const stop = listen((message) => {
-      if (message.kind === 'state') setState(message.state);
-      if (message.kind === 'show') setTarget(message.target);
-    });
-    send({ kind: 'ready' });
-    return stop;
-  }, []);
-  if (state === undefined) return <p className="message quiet">Loading…</p>;
-  if (state.kind === 'closed') return <Closed why={state.why} />;
-  return <Browser pageSize={state.pageSize} target={target} />;
-}
-
-function Closed({ why }: { readonly why: string }) {
+export function App(): ReactNode {
+  const { state, stores } = usePanel();
+  usePanelVersion();
+  useStore(stores.entities, (entities) => entities.version);
+  const view = useStore(viewStore);
+  if (state === undefined)
+    return (
+      <Notice icon="loading" spins title="Opening…" text="The panel is being connected to the database." actions={[]} />
+    );
+  if (state.kind === 'closed') {
+    const actions: Action[] = [
+      { label: 'Try Again', command: 'localData.tryAgain' },
+      { label: 'Show Log', command: 'localData.showLog' },
+    ];
+    return <Notice icon="database" title="No database is open" text={state.why} actions={actions} />;
+  }
+  const types = [...stores.entities.getState().types.values()];
+  const [first] = types;
+  if (first === undefined) return <NoTypes />;
+  const chosen = types.find((type) => type.info.entityType === view.entityType) ?? first;
+  const { entityType } = chosen.info;
+  const { selectedId } = typeView(view, entityType);
   return (
-    <main className="message">
-      <p>{why}</p>
-      <div className="actions">
-        <button type="button" onClick={() => send({ kind: 'command', command: 'localData.tryAgain' })}>
-          Try Again
-        </button>
-      </div>
-    </main>
-  );
-}
-
-function Browser({ pageSize, target }: { readonly pageSize: number; readonly target: PanelTarget | undefined }) {
-  useEntities(({ version }) => version);
-  const types = useEntities((state) => state.types);
-  const kept = keptState();
-  const [entityType, setType] = useState(kept.entityType);
-  const [entityId, setId] = useState(kept.entityId);
-  useEffect(() => {
-    if (target?.entityType === undefined) return;
-    setType(target.entityType);
-    setId(target.entityId);
-    keep({ entityType: target.entityType, ...(target.entityId === undefined ? {} : { entityId: target.entityId }) });
-  }, [target]);
-  const names = [...types.keys()].sort();
-  const chosen = entityType !== undefined && types.has(entityType) ? entityType : names[0];
-  if (chosen === undefined) return <Empty />;
-  const choose = (name: string) => {
-    setType(name);
-    setId(undefined);
-    keep({ entityType: name, entityId: '', search: '', orderBy: '', scrollTop: 0 });
-  };
-  const select = (id: string | undefined) => {
-    setId(id);
-    keep({ entityType: chosen, entityId: id ?? '' });
-  };
-  return (
-    <main className="panel">
-      <nav aria-label="Entity types">
-        <ul>
-          {names.map((name) => (
-            <li key={name}>
-              <button type="button" aria-current={name === chosen} onClick={() => choose(name)}>
-                <span>{name}</span>
-                <span className="count">{types.get(name)?.count.toLocaleString()}</span>
-              </button>
-            </li>
-          ))}
-        </ul>
-      </nav>
-      <TypeView
-        key={chosen}
-        entityType={chosen}
-        pageSize={pageSize}
-        selected={entityId === '' ? undefined : entityId}
-        onSelect={select}
-      />
-    </main>
-  );
-}
-
-function Empty() {
-  return (
-    <main className="message">
-      <h2>No entity types yet</h2>
-      <p className="quiet">
-        An entity type is a table, or a collection of JSON documents, whose every change is recorded.
-      </p>
-      <div className="actions">
-        <button type="button" onClick={() => send({ kind: 'command', command: 'localData.createSampleData' })}>
-          Create Sample Data
-        </button>
-        <button
-          type="button"
-          className="secondary"
-          onClick={() => send({ kind: 'command', command: 'localData.import' })}
-        >
-          Import…
-        </button>
-      </div>
-    </main>
-  );
-}
-
-interface TypeViewProps {
-  readonly entityType: string;
-  readonly pageSize: number;
-  readonly selected: string | undefined;
-  readonly onSelect: (entityId: string | undefined) => void;
-}
-
-function TypeView({ entityType, pageSize, selected, onSelect }: TypeViewProps) {
-  const kept = keptState();
-  const isKept = kept.entityType === entityType;
-  const [typed, setTyped] = useState(isKept ? (kept.search ?? '') : '');
-  const [orderBy, setOrderBy] = useState(isKept ? (kept.orderBy ?? '') : '');
-  const search = useSettled(typed);
-  const window = useEntities((state) => state.types.get(entityType));
-  const rows = useRows({ entityType, search, orderBy, pageSize, version: window?.version ?? 0 });
-  const waiting = useWaiting(entityType);
-  const filter = useRef<HTMLInputElement>(null);
-  if (window === undefined) return null;
-  const onKeyDown = (event: KeyboardEvent) => {
-    if (event.key === '/' && event.target !== filter.current) {
-      event.preventDefault();
-      filter.current?.focus();
-    }
-    if (event.key === 'Escape' && selected !== undefined) onSelect(undefined);
-  };
-  return (
-    <div className={selected === undefined ? 'content' : 'content with-detail'} onKeyDown={onKeyDown}>
-      <div className="bar">
-        <input
-          ref={filter}
-          type="search"
-          value={typed}
-          placeholder={`Filter ${entityType} entities ( / )`}
-          aria-label={`Filter ${entityType} entities`}
-          onChange={({ target }) => {
-            setTyped(target.value);
-            keep({ entityType, search: target.value });
-          }}
+    <main className={selectedId === null ? 'panel' : 'panel with-details'} onKeyDown={focusSearchOnSlash}>
+      <TypeList types={types} chosen={entityType} />
+      <EntityTable key={entityType} window={chosen} />
+      {selectedId !== null && (
+        <EntityDetails
+          key={`${entityType}/${selectedId}`}
+          info={chosen.info}
+          entityId={selectedId}
+          onClose={() => changeTypeView(entityType, { selectedId: null })}
         />
-        <Total total={rows.total} all={window.count} />
-      </div>
-      {rows.error === undefined ? null : <p role="alert">{rows.error}</p>}
-      {rows.total === 0 && (
-        <p className="quiet nothing">{typed === '' ? 'No entities yet.' : 'Nothing matches the filter.'}</p>
       )}
-      <Table
-        info={window.info}
-        rows={rows}
-        waiting={waiting}
-        orderBy={orderBy}
-        selected={selected}
-        onSelect={onSelect}
-        onOrder={(order) => {
-          setOrderBy(order);
-          keep({ entityType, orderBy: order });
-        }}
-      />
-      {selected !== undefined && (
-        <Detail entityType={entityType} entityId={selected} onClose={() => onSelect(undefined)} />
-      )}
-    </div>
+    </main>
   );
 }
 
-function Total({ total, all }: { readonly total: number | undefined; readonly all: number }) {
-  const processor = useChanges((state) => state.processor);
-  const text =
-    total === undefined || total === all
-      ? all.toLocaleString()
-      : `${total.toLocaleString()} of ${all.toLocaleString()}`;
+/** `/` and Ctrl+F go to the search box from anywhere but a field. */
+function focusSearchOnSlash(event: KeyboardEvent): void {
+  const inField = event.target instanceof HTMLInputElement || event.target instanceof HTMLTextAreaElement;
+  const asks = (event.key === '/' && !inField) || (event.key === 'f' && (event.ctrlKey || event.metaKey));
+  if (!asks) return;
+  event.preventDefault();
+  document.querySelector<HTMLInputElement>('#search')?.focus();
+}
+
+function NoTypes(): ReactNode {
   return (
-    <span className="quiet" role="status">
-      {text}
-      {processor === 'stopped' ? ' · processing is paused' : ''}
-    </span>
+    <Notice
+      icon="symbol-class"
+      title="No entity types yet"
+      text="An entity type is a Postgres table whose every modification goes through the changes table. Start with sample data, bring a file, or register a table of your own."
+      actions={[
+        { label: 'Create Sample Data', command: 'localData.createSampleData' },
+        { label: 'Import…', command: 'localData.import' },
+        { label: 'Register Entity Type…', command: 'localData.registerEntityType' },
+      ]}
+    />
   );
 }
 
-/** By entity the change that is in its way: the first of its lane that is not done. */
-function useWaiting(entityType: string): ReadonlyMap<string, Change> {
-  const changes = useLiveChanges({ entityType }, async () => (await ask('waiting', { entityType })).changes);
-  return useMemo(() => {
-    const byEntity = new Map<string, Change>();
-    for (const change of changes ?? []) if (!byEntity.has(change.entityId)) byEntity.set(change.entityId, change);
-    return byEntity;
-  }, [changes]);
+interface Action {
+  readonly label: string;
+  readonly command: PanelCommand;
 }
 
-function useSettled(value: string): string {
-  const [settled, setSettled] = useState(value);
+interface NoticeProps {
+  readonly icon: string;
+  readonly spins?: boolean;
+  readonly title: string;
+  readonly text: string;
+  readonly actions: readonly Action[];
+}
+
+function Notice({ icon, spins, title, text, actions }: NoticeProps): ReactNode {
+  const { host } = usePanel();
   useEffect(() => {
-    const timer = setTimeout(() => setSettled(value), SEARCH_AFTER_MS);
-    return () => clearTimeout(timer);
-  }, [value]);
-  return settled;
+    document.title = title;
+  }, [title]);
+  return (
+    <main className="notice">
+      <span
+        className={`codicon codicon-${icon} notice-icon${spins ? ' codicon-modifier-spin' : ''}`}
+        aria-hidden="true"
+      />
+      <h1>{title}</h1>
+      <p>{text}</p>
+      <div className="buttons">
+        {actions.map(({ label, command }, index) => (
+          <button
+            key={command}
+            type="button"
+            className={index === 0 ? '' : 'secondary'}
+            onClick={() => host.run(command)}
+          >
+            {label}
+          </button>
+        ))}
+      </div>
+    </main>
+  );
 }

@@ -1,13 +1,25 @@
-// Entry of the panel's page.
+// Entry of the Entities panel's page.
 import { createRoot } from 'react-dom/client';
-import { App } from './app.tsx';
-import { ErrorBoundary } from './error-boundary.tsx';
+import '@vscode/codicons/dist/codicon.css';
 import './panel.css';
+import { App } from './app.tsx';
+import { CrashBoundary } from './crash-boundary.tsx';
+import { HostConnection } from './host-connection.ts';
+import { PanelModel, PanelProvider } from './panel-context.ts';
+import { restoreViewState, viewStore } from './view-state.ts';
+
+const host = new HostConnection();
+restoreViewState(host.kept);
+viewStore.subscribe((state) => host.keep(state));
+const model = new PanelModel(host);
 
 const root = document.getElementById('root');
-if (root === null) throw new Error('The page of the panel has no #root.');
+if (root === null) throw new Error('The page has no #root to show the panel in.');
 createRoot(root).render(
-  <ErrorBoundary>
-    <App />
-  </ErrorBoundary>,
+  <CrashBoundary host={host}>
+    <PanelProvider value={model}>
+      <App />
+    </PanelProvider>
+  </CrashBoundary>,
 );
+host.ready();

@@ -1,2 +1,1 @@
-// Styles are bundled by the build; to the code they are nothing.
-declare module '*.css';
+declare module '*.css' {}

@@ -1,0 +1,352 @@
+// One entity: its fields, editable, and its changes with what can be done about them. Drafts outlive hiding and reload.
+import { type KeyboardEvent, type ReactNode, useCallback, useEffect, useState } from 'react';
+import { useStore } from 'zustand';
+import type { Change, Entity, JsonObject, JsonValue } from '../protocol/changes.ts';
+import type { ColumnInfo, EntityTypeInfo } from '../protocol/engine.ts';
+import { editText, parseText, timeOf } from './format-value.ts';
+import { useLiveChanges, usePanel } from './panel-context.ts';
+import { StatusMark } from './status-mark.tsx';
+import { changeDraft, draftKey, dropDraft, viewStore } from './view-state.ts';
+
+/** What a draft holds for a field that is to be null: a sign no one types. */
+const NULL_TEXT = '\u2400';
+const NO_DRAFT: Readonly<Record<string, string>> = {};
+
+interface Props {
+  readonly info: EntityTypeInfo;
+  readonly entityId: string;
+  readonly onClose: () => void;
+}
+
+interface Loaded {
+  readonly entity: Entity | null;
+  readonly changes: readonly Change[];
+}
+
+export function EntityDetails({ info, entityId, onClose }: Props): ReactNode {
+  const { host } = usePanel();
+  const { entityType } = info;
+  const [loaded, setLoaded] = useState<Loaded | undefined>();
+  const [error, setError] = useState<string | null>(null);
+  const load = useCallback(() => {
+    host.call('entity', { entityType, entityId }).then(
+      (answer) => {
+        setLoaded(answer);
+        setError(null);
+      },
+      (reason: unknown) => setError(reason instanceof Error ? reason.message : String(reason)),
+    );
+  }, [host, entityType, entityId]);
+  useEffect(load, [load]);
+  useLiveChanges({ entityType, entityId }, load);
+  const onKeyDown = (event: KeyboardEvent): void => {
+    if (event.key !== 'Escape') return;
+    event.stopPropagation();
+    document.querySelector<HTMLElement>('.grid')?.focus();
+    onClose();
+  };
+  return (
+    <aside className="details" aria-label={`${entityType} ${entityId}`} onKeyDown={onKeyDown}>
+      <header className="details-head">
+        <h2 title={entityId}>
+          <span className="details-type">{entityType}</span> {entityId}
+        </h2>
+        {loaded?.entity !== null && (
+          <button
+            type="button"
+            className="icon"
+            aria-label={`Delete ${entityType} ${entityId}…`}
+            title="Delete…"
+            onClick={() => host.run('localData.deleteEntity', { target: { entityType, entityId } })}
+          >
+            <span className="codicon codicon-trash" aria-hidden="true" />
+          </button>
+        )}
+        <button
+          type="button"
+          className="icon close"
+          aria-label="Close details"
+          title="Close (Escape)"
+          onClick={onClose}
+        >
+          <span className="codicon codicon-close" aria-hidden="true" />
+        </button>
+      </header>
+      <div className="details-body">
+        {error !== null && (
+          <p className="error" role="alert">
+            {error}
+          </p>
+        )}
+        {loaded?.entity === null && <p className="absent">There is no such {entityType} now. Its changes tell why.</p>}
+        {loaded !== undefined && loaded.entity !== null && (
+          <Fields info={info} entityId={entityId} entity={loaded.entity} />
+        )}
+        {loaded !== undefined && <Changes changes={loaded.changes} />}
+      </div>
+    </aside>
+  );
+}
+
+interface FieldsProps {
+  readonly info: EntityTypeInfo;
+  readonly entityId: string;
+  readonly entity: Entity;
+}
+
+function Fields({ info, entityId, entity }: FieldsProps): ReactNode {
+  const { host } = usePanel();
+  const { entityType } = info;
+  const draft = useStore(viewStore, (state) => state.drafts[draftKey(entityType, entityId)] ?? NO_DRAFT);
+  const [error, setError] = useState<string | null>(null);
+  const [isSaving, setIsSaving] = useState(false);
+  const isDirty = Object.keys(draft).length > 0;
+  const save = async (): Promise<void> => {
+    setIsSaving(true);
+    setError(null);
+    try {
+      await host.call('save', { entityType, entityId, data: readDraft(info, draft) });
+      dropDraft(entityType, entityId);
+    } catch (reason) {
+      setError(reason instanceof Error ? reason.message : String(reason));
+    } finally {
+      setIsSaving(false);
+    }
+  };
+  const saveOnKeys = (event: KeyboardEvent): void => {
+    if (event.key !== 's' || !(event.ctrlKey || event.metaKey)) return;
+    event.preventDefault();
+    if (isDirty) void save();
+  };
+  return (
+    <section className="fields" aria-label="Fields" onKeyDown={saveOnKeys}>
+      {fieldsOf(info, entity).map((column) => (
+        <Field
+          key={column.name}
+          column={column}
+          isDocument={info.kind === 'document'}
+          isReadOnly={column.generated || column.name === info.key}
+          value={entity[column.name]}
+          draft={draft[column.name]}
+          onDraft={(text) => changeDraft(entityType, entityId, column.name, text)}
+        />
+      ))}
+      {error !== null && (
+        <p className="error" role="alert">
+          {error}
+        </p>
+      )}
+      {isDirty && (
+        <div className="buttons save-bar">
+          <button type="button" disabled={isSaving} onClick={() => void save()}>
+            {isSaving ? 'Saving…' : 'Save'}
+          </button>
+          <button
+            type="button"
+            className="secondary"
+            disabled={isSaving}
+            onClick={() => dropDraft(entityType, entityId)}
+          >
+            Revert
+          </button>
+        </div>
+      )}
+    </section>
+  );
+}
+
+function readDraft(info: EntityTypeInfo, draft: Readonly<Record<string, string>>): JsonObject {
+  const data: JsonObject = {};
+  for (const [name, text] of Object.entries(draft)) {
+    const type = info.columns.find((column) => column.name === name)?.type ?? 'text';
+    try {
+      data[name] = text === NULL_TEXT ? null : parseText(text, type, info.kind === 'document');
+    } catch (reason) {
+      throw new Error(`${name}: ${reason instanceof Error ? reason.message : String(reason)}`, { cause: reason });
+    }
+  }
+  return data;
+}
+
+function fieldsOf(info: EntityTypeInfo, entity: Entity): ColumnInfo[] {
+  if (info.kind === 'table') return [...info.columns];
+  const names = [info.key, ...Object.keys(entity).filter((name) => name !== info.key)];
+  return names.map((name) => ({
+    name,
+    type: jsonType(entity[name]),
+    notNull: false,
+    hasDefault: false,
+    generated: false,
+  }));
+}
+
+function jsonType(value: JsonValue | undefined): string {
+  if (value === null || value === undefined) return 'null';
+  return Array.isArray(value) ? 'array' : typeof value;
+}
+
+interface FieldProps {
+  readonly column: ColumnInfo;
+  readonly isDocument: boolean;
+  readonly isReadOnly: boolean;
+  readonly value: JsonValue | undefined;
+  readonly draft: string | undefined;
+  readonly onDraft: (text: string | null) => void;
+}
+
+function Field({ column, isDocument, isReadOnly, value, draft, onDraft }: FieldProps): ReactNode {
+  const id = `field-${column.name}`;
+  const original = editText(value);
+  const isNull = draft === undefined ? value === null || value === undefined : draft === NULL_TEXT;
+  const text = draft === undefined ? original : draft === NULL_TEXT ? '' : draft;
+  const change = (next: string): void => onDraft(next === original && value !== null ? null : next);
+  const mayBeNull = !isReadOnly && !column.notNull && !isDocument;
+  return (
+    <div className={draft === undefined ? 'field' : 'field changed'}>
+      <div className="field-head">
+        <label htmlFor={id}>{column.name}</label>
+        <span className="field-type">
+          {column.type}
+          {column.generated ? ' · generated' : ''}
+        </span>
+        {mayBeNull && !isNull && (
+          <button type="button" className="set-null" onClick={() => onDraft(value === null ? null : NULL_TEXT)}>
+            Set null
+          </button>
+        )}
+      </div>
+      <FieldInput id={id} column={column} text={text} isNull={isNull} isReadOnly={isReadOnly} onChange={change} />
+    </div>
+  );
+}
+
+interface FieldInputProps {
+  readonly id: string;
+  readonly column: ColumnInfo;
+  readonly text: string;
+  readonly isNull: boolean;
+  readonly isReadOnly: boolean;
+  readonly onChange: (text: string) => void;
+}
+
+function FieldInput({ id, column, text, isNull, isReadOnly, onChange }: FieldInputProps): ReactNode {
+  if (!isReadOnly && (column.type === 'boolean' || column.enumValues !== undefined)) {
+    const choices = column.enumValues ?? ['true', 'false'];
+    return (
+      <select id={id} value={text} onChange={(event) => onChange(event.target.value)}>
+        {isNull && <option value="">null</option>}
+        {choices.map((choice) => (
+          <option key={choice} value={choice}>
+            {choice}
+          </option>
+        ))}
+      </select>
+    );
+  }
+  const lines = text.split('\n').length;
+  if (lines > 1 || text.length > 60 || /^jsonb?$/.test(column.type)) {
+    return (
+      <textarea
+        id={id}
+        value={text}
+        rows={Math.min(12, Math.max(2, lines))}
+        placeholder={isNull ? 'null' : ''}
+        readOnly={isReadOnly}
+        spellCheck={false}
+        onChange={(event) => onChange(event.target.value)}
+      />
+    );
+  }
+  return (
+    <input
+      id={id}
+      type="text"
+      value={text}
+      placeholder={isNull ? 'null' : ''}
+      readOnly={isReadOnly}
+      spellCheck={false}
+      onChange={(event) => onChange(event.target.value)}
+    />
+  );
+}
+
+function Changes({ changes }: { readonly changes: readonly Change[] }): ReactNode {
+  return (
+    <section className="changes" aria-label="Changes">
+      <div className="section-title">Changes</div>
+      {changes.length === 0 && <p className="absent">None recorded.</p>}
+      <ul>
+        {changes.map((change) => (
+          <ChangeItem key={change.id} change={change} />
+        ))}
+      </ul>
+    </section>
+  );
+}
+
+function ChangeItem({ change }: { readonly change: Change }): ReactNode {
+  const { host } = usePanel();
+  const { id: changeId, status } = change;
+  const isRepairable = status === 'failed' || status === 'retrying';
+  const isWaiting = isRepairable || status === 'blocked' || status === 'pending';
+  return (
+    <li className={`change ${status}`}>
+      <StatusMark status={status} reason={change.reason} />
+      <div className="change-text">
+        <div className="change-title">
+          {change.operation} <span className="change-status">{status}</span>
+          <span className="change-seq">{change.seq}</span>
+        </div>
+        {change.reason !== null && <div className="change-reason">{change.reason}</div>}
+        <div className="change-time">
+          {timeOf(change.timestamp)}
+          {change.origin === 'sql' ? ' · SQL' : ''}
+          {change.attempts > 0 ? ` · ${change.attempts} ${change.attempts === 1 ? 'attempt' : 'attempts'}` : ''}
+        </div>
+      </div>
+      <div className="change-actions">
+        {isRepairable && (
+          <IconAction
+            icon="debug-restart"
+            label="Retry"
+            onClick={() => host.run('localData.change.retry', { changeId })}
+          />
+        )}
+        {isWaiting && change.operation !== 'delete' && (
+          <IconAction
+            icon="edit"
+            label="Edit & Retry"
+            onClick={() => host.run('localData.change.edit', { changeId })}
+          />
+        )}
+        {isWaiting && (
+          <IconAction
+            icon="discard"
+            label="Discard…"
+            onClick={() => host.run('localData.change.discard', { changeId })}
+          />
+        )}
+        {status === 'discarded' && (
+          <IconAction icon="redo" label="Restore" onClick={() => host.run('localData.change.restore', { changeId })} />
+        )}
+        <IconAction icon="diff" label="Show Change" onClick={() => host.run('localData.change.show', { changeId })} />
+      </div>
+    </li>
+  );
+}
+
+function IconAction({
+  icon,
+  label,
+  onClick,
+}: {
+  readonly icon: string;
+  readonly label: string;
+  readonly onClick: () => void;
+}): ReactNode {
+  return (
+    <button type="button" className="icon" title={label} aria-label={label} onClick={onClick}>
+      <span className={`codicon codicon-${icon}`} aria-hidden="true" />
+    </button>
+  );
+}

@@ -1,0 +1,98 @@
+// Windows onto a type's entities: pages read as they come into view, updated in place by commits, read again when
+// entities come, go or move.
+import { useCallback, useEffect, useMemo, useRef, useState } from 'react';
+import type { Entity } from '../protocol/changes.ts';
+import type { EntityWindow } from '../stores/entities-store.ts';
+import { usePanel } from './panel-context.ts';
+
+const PAGE = 100;
+const READ_AGAIN_AFTER_MS = 200;
+
+export interface EntityPages {
+  readonly total: number;
+  readonly isLoading: boolean;
+  readonly error: string | null;
+  row(index: number): Entity | undefined;
+  /** Tells which rows are in view. */
+  show(first: number, last: number): void;
+}
+
+interface Pages {
+  readonly rows: ReadonlyMap<number, readonly Entity[]>;
+  readonly total: number | null;
+}
+
+export function useEntityPages(window: EntityWindow, search: string, orderBy: string): EntityPages {
+  const { host, stores } = usePanel();
+  const { entityType, key } = window.info;
+  const [pages, setPages] = useState<Pages>({ rows: new Map(), total: null });
+  const [error, setError] = useState<string | null>(null);
+  const reading = useRef(new Map<number, number>());
+  const round = useRef(0);
+  const shown = useRef<readonly [number, number]>([0, 0]);
+
+  const read = useCallback(
+    async (page: number, ofRound: number) => {
+      if (reading.current.get(page) === ofRound) return;
+      reading.current.set(page, ofRound);
+      try {
+        const order = orderBy === '' ? {} : { orderBy };
+        const query = { entityType, search, offset: page * PAGE, limit: PAGE, ...order };
+        const { rows, total } = await host.call('page', query);
+        if (round.current !== ofRound) return;
+        setError(null);
+        setPages((before) => ({ rows: new Map(before.rows).set(page, rows), total }));
+      } catch (reason) {
+        if (round.current === ofRound) setError(reason instanceof Error ? reason.message : String(reason));
+      }
+    },
+    [host, entityType, search, orderBy],
+  );
+
+  const readShown = useCallback(
+    (startAnew: boolean) => {
+      if (startAnew) round.current += 1;
+      const [first, last] = shown.current;
+      for (let page = Math.floor(first / PAGE); page <= Math.floor(last / PAGE); page++) void read(page, round.current);
+    },
+    [read],
+  );
+
+  // Another question: nothing of the old answer is kept but its rows, until the new ones are there.
+  useEffect(() => {
+    shown.current = [0, PAGE - 1];
+    readShown(true);
+    setPages((before) => ({ rows: new Map(), total: before.total }));
+  }, [readShown]);
+
+  // Entities came or went, or may have moved within the order.
+  const moves = search !== '' || orderBy !== '' ? window.version : 0;
+  const isFirst = useRef(true);
+  useEffect(() => {
+    if (isFirst.current) {
+      isFirst.current = false;
+      return undefined;
+    }
+    const timer = setTimeout(() => readShown(true), READ_AGAIN_AFTER_MS);
+    return () => clearTimeout(timer);
+  }, [window.count, window.reloads, moves, readShown]);
+
+  return useMemo(
+    () => ({
+      total: pages.total ?? 0,
+      isLoading: pages.total === null && error === null,
+      error,
+      row: (index) => {
+        const read = pages.rows.get(Math.floor(index / PAGE))?.[index % PAGE];
+        return read === undefined ? undefined : (stores.entities.getState().get(entityType, String(read[key])) ?? read);
+      },
+      show: (first, last) => {
+        shown.current = [first, last];
+        readShown(false);
+      },
+    }),
+    // The type's version counts: rows held in the store have changed with it.
+    // oxlint-disable-next-line react-hooks/exhaustive-deps
+    [pages, error, entityType, key, readShown, stores, window.version],
+  );
+}

@@ -1,0 +1,86 @@
+// What the panel shows and how: filter, sort, selection, scroll, drafts. Kept by VS Code while the panel is hidden and
+// across reloads; whatever comes back from there is checked before it is believed.
+import { createStore } from 'zustand/vanilla';
+
+export interface TypeView {
+  readonly search: string;
+  /** As `orderBy`: a leading `-` means descending; empty for the key. */
+  readonly orderBy: string;
+  readonly selectedId: string | null;
+  readonly scrollTop: number;
+}
+
+export interface ViewState {
+  readonly entityType: string | null;
+  readonly types: Readonly<Record<string, TypeView>>;
+  /** Unsaved fields by entity, as typed. */
+  readonly drafts: Readonly<Record<string, Readonly<Record<string, string>>>>;
+}
+
+const EMPTY_TYPE: TypeView = { search: '', orderBy: '', selectedId: null, scrollTop: 0 };
+
+export const viewStore = createStore<ViewState>()(() => ({ entityType: null, types: {}, drafts: {} }));
+
+export function typeView(state: ViewState, entityType: string): TypeView {
+  return state.types[entityType] ?? EMPTY_TYPE;
+}
+
+export function changeTypeView(entityType: string, change: Partial<TypeView>): void {
+  viewStore.setState((state) => ({
+    types: { ...state.types, [entityType]: { ...typeView(state, entityType), ...change } },
+  }));
+}
+
+export function draftKey(entityType: string, entityId: string): string {
+  return JSON.stringify([entityType, entityId]);
+}
+
+export function changeDraft(entityType: string, entityId: string, field: string, text: string | null): void {
+  viewStore.setState((state) => {
+    const key = draftKey(entityType, entityId);
+    const draft = { ...state.drafts[key] };
+    if (text === null) delete draft[field];
+    else draft[field] = text;
+    const drafts = { ...state.drafts, [key]: draft };
+    if (Object.keys(draft).length === 0) delete drafts[key];
+    return { drafts };
+  });
+}
+
+export function dropDraft(entityType: string, entityId: string): void {
+  viewStore.setState((state) => {
+    const drafts = { ...state.drafts };
+    delete drafts[draftKey(entityType, entityId)];
+    return { drafts };
+  });
+}
+
+export function restoreViewState(kept: unknown): void {
+  if (!isObject(kept)) return;
+  const types: Record<string, TypeView> = {};
+  for (const [name, value] of Object.entries(isObject(kept['types']) ? kept['types'] : {})) {
+    if (isObject(value)) types[name] = readTypeView(value);
+  }
+  const drafts: Record<string, Record<string, string>> = {};
+  for (const [key, value] of Object.entries(isObject(kept['drafts']) ? kept['drafts'] : {})) {
+    if (!isObject(value)) continue;
+    drafts[key] = Object.fromEntries(
+      Object.entries(value).filter((entry): entry is [string, string] => typeof entry[1] === 'string'),
+    );
+  }
+  const entityType = typeof kept['entityType'] === 'string' ? kept['entityType'] : null;
+  viewStore.setState({ entityType, types, drafts });
+}
+
+function readTypeView(value: Readonly<Record<string, unknown>>): TypeView {
+  return {
+    search: typeof value['search'] === 'string' ? value['search'] : '',
+    orderBy: typeof value['orderBy'] === 'string' ? value['orderBy'] : '',
+    selectedId: typeof value['selectedId'] === 'string' ? value['selectedId'] : null,
+    scrollTop: typeof value['scrollTop'] === 'number' ? value['scrollTop'] : 0,
+  };
+}
+
+function isObject(value: unknown): value is Readonly<Record<string, unknown>> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
