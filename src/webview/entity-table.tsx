@@ -55,7 +55,7 @@ function Toolbar({
     return () => clearTimeout(timer);
   }, [text, view.search, entityType]);
   const found =
-    view.search === '' ? `${total.toLocaleString()}` : `${total.toLocaleString()} of ${window.count.toLocaleString()}`;
+    view.search === '' ? total.toLocaleString() : `${total.toLocaleString()} of ${window.count.toLocaleString()}`;
   return (
     <div className="toolbar">
       <div className="search">
