@@ -10,7 +10,7 @@ import type { Session } from './database.ts';
 import { bulkDelete, bulkInsert, bulkUpdate } from './entity-statements.ts';
 import type { EntityTypes } from './entity-types.ts';
 import { moveChanges } from './move-changes.ts';
-import { ChangeFailure, checkApplicable, describeFailure, missingParent } from './failures.ts';
+import { ChangeFailure, checkApplicable, describeFailure, describeMissing, missingParent } from './failures.ts';
 import { type Step, planSteps } from './plan-steps.ts';
 import { SqlError, isTransient } from './sql-error.ts';
 
@@ -271,7 +271,15 @@ async function fail(
   if (thrown instanceof SqlError && isTransient(thrown.sqlState) && isWholeDatabase(thrown)) throw thrown;
   const parent = missingParent(change, context.entityTypes, thrown);
   const described = describeFailure(change, context.entityTypes.get(change.entityType), thrown, context.now);
-  const failure: Failure = parent === undefined ? described : { ...described, awaits: parent };
+  const failure: Failure =
+    parent === undefined
+      ? described
+      : {
+          ...described,
+          message: describeMissing(change, parent),
+          column: parent.column,
+          awaits: { entityType: parent.entityType, entityId: parent.entityId },
+        };
   const waitingParent = parent === undefined ? undefined : await findWaitingInsert(context.session, parent);
   if (waitingParent !== undefined && waitingParent !== change.seq) {
     await block(context, change, waitingParent, { ...failure, kind: 'blocked' }, stuck, draft);

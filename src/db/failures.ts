@@ -80,12 +80,24 @@ export function canonical(type: EntityType, entityId: string): string {
   return entityId;
 }
 
+export interface MissingParent {
+  readonly entityType: string;
+  readonly entityId: string;
+  /** The column that refers to it. */
+  readonly column: string;
+}
+
+/** Says it in a person's words, where Postgres names a constraint. */
+export function describeMissing(change: Change, parent: MissingParent): string {
+  return `${change.entityType} "${change.entityId}" refers to ${parent.entityType} "${parent.entityId}" by ${parent.column}, and there is none. Correct ${parent.column}, or insert that ${parent.entityType}.`;
+}
+
 /** The entity a foreign-key failure misses, when the constraint points to an entity type's key. */
 export function missingParent(
   change: Change,
   entityTypes: EntityTypes,
   error: unknown,
-): { readonly entityType: string; readonly entityId: string } | undefined {
+): MissingParent | undefined {
   if (!(error instanceof SqlError) || error.sqlState !== FOREIGN_KEY_VIOLATION || change.operation === 'delete')
     return undefined;
   const type = entityTypes.get(change.entityType);
@@ -94,7 +106,7 @@ export function missingParent(
   const value = column === undefined ? undefined : change.data?.[column];
   const parent = foreignKey === undefined ? undefined : entityTypes.byTable(foreignKey.referencedTable);
   if (parent === undefined || value === undefined || value === null) return undefined;
-  return { entityType: parent.entityType, entityId: canonical(parent, String(value)) };
+  return { entityType: parent.entityType, entityId: canonical(parent, String(value)), column: column ?? '' };
 }
 
 function describeSqlFailure(change: Change, type: EntityType | undefined, error: SqlError, now: number): Failure {
