@@ -32,6 +32,7 @@ export function App(): ReactNode {
   const { selectedId } = typeView(view, entityType);
   return (
     <main className={selectedId === null ? 'panel' : 'panel with-details'} onKeyDown={focusSearchOnSlash}>
+      <h1 className="hidden-text">Entities</h1>
       <TypeList types={types} chosen={entityType} />
       <EntityTable key={entityType} window={chosen} />
       {selectedId !== null && (
@@ -39,7 +40,11 @@ export function App(): ReactNode {
           key={`${entityType}/${selectedId}`}
           info={chosen.info}
           entityId={selectedId}
-          onClose={() => changeTypeView(entityType, { selectedId: null })}
+          onClose={() => {
+            changeTypeView(entityType, { selectedId: null });
+            // Once the table is shown again, where the details had taken its place.
+            requestAnimationFrame(() => document.querySelector<HTMLElement>('.grid')?.focus());
+          }}
         />
       )}
     </main>

@@ -42,11 +42,10 @@ export function EntityDetails({ info, entityId, onClose }: Props): ReactNode {
   const onKeyDown = (event: KeyboardEvent): void => {
     if (event.key !== 'Escape') return;
     event.stopPropagation();
-    document.querySelector<HTMLElement>('.grid')?.focus();
     onClose();
   };
   return (
-    <aside className="details" aria-label={`${entityType} ${entityId}`} onKeyDown={onKeyDown}>
+    <section className="details" aria-label={`${entityType} ${entityId}`} onKeyDown={onKeyDown}>
       <header className="details-head">
         <h2 title={entityId}>
           <span className="details-type">{entityType}</span> {entityId}
@@ -84,7 +83,7 @@ export function EntityDetails({ info, entityId, onClose }: Props): ReactNode {
         )}
         {loaded !== undefined && <Changes changes={loaded.changes} />}
       </div>
-    </aside>
+    </section>
   );
 }
 

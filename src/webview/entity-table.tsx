@@ -48,12 +48,16 @@ function Toolbar({
   const { host } = usePanel();
   const { entityType } = window.info;
   const [text, setText] = useState(view.search);
+  // Cleared or set from elsewhere: the field follows.
+  useEffect(() => setText(view.search), [view.search]);
   useEffect(() => {
     const timer = setTimeout(() => {
       if (text !== view.search) changeTypeView(entityType, { search: text, scrollTop: 0 });
     }, SEARCH_AFTER_MS);
     return () => clearTimeout(timer);
-  }, [text, view.search, entityType]);
+    // What is searched for now is no new word typed.
+    // oxlint-disable-next-line react-hooks/exhaustive-deps
+  }, [text, entityType]);
   const found =
     view.search === '' ? total.toLocaleString() : `${total.toLocaleString()} of ${window.count.toLocaleString()}`;
   return (
@@ -69,6 +73,9 @@ function Toolbar({
           onChange={(event) => setText(event.target.value)}
           onKeyDown={(event) => {
             if (event.key === 'Escape') setText('');
+            if (event.key !== 'ArrowDown') return;
+            event.preventDefault();
+            document.querySelector<HTMLElement>('.grid')?.focus();
           }}
         />
       </div>
@@ -154,20 +161,17 @@ function Body({ window, view, pages, waiting }: BodyProps): ReactNode {
   const items = virtual.getVirtualItems();
   const [first, last] = [items[0]?.index ?? 0, items.at(-1)?.index ?? 0];
   useEffect(() => pages.show(first, last), [pages, first, last]);
-  useEffect(() => {
-    const element = scroller.current;
-    if (element === null) return undefined;
-    const keep = (): void => changeTypeView(entityType, { scrollTop: element.scrollTop });
-    element.addEventListener('scrollend', keep);
-    return () => element.removeEventListener('scrollend', keep);
-  }, [entityType]);
-  const [active, setActive] = useState(0);
+  const [moved, setActive] = useState<number>();
+  const selectedIndex = items.find(({ index }) => String(pages.row(index)?.[key]) === view.selectedId)?.index;
+  const active = Math.min(moved ?? selectedIndex ?? 0, Math.max(0, pages.total - 1));
   const select = (index: number): void => {
     const entity = pages.row(index);
     setActive(index);
     if (entity !== undefined) changeTypeView(entityType, { selectedId: String(entity[key]) });
   };
   const onKeyDown = (event: KeyboardEvent): void => {
+    // A heading has keys of its own.
+    if (event.target !== event.currentTarget) return;
     const pageRows = Math.max(1, Math.floor((scroller.current?.clientHeight ?? 0) / ROW_HEIGHT) - 2);
     const next = moveActive(event.key, active, pages.total, pageRows);
     if (next !== undefined) {
@@ -182,7 +186,15 @@ function Body({ window, view, pages, waiting }: BodyProps): ReactNode {
         requestAnimationFrame(() => document.querySelector<HTMLElement>('.details .close')?.focus());
     } else if (event.key === 'Escape') changeTypeView(entityType, { selectedId: null });
   };
-  if (pages.error !== null) return <Empty icon="error" text={pages.error} />;
+  if (pages.error !== null) {
+    return (
+      <Empty icon="error" text={pages.error}>
+        <button type="button" onClick={pages.retry}>
+          Try Again
+        </button>
+      </Empty>
+    );
+  }
   if (pages.total === 0)
     return pages.isLoading ? <Empty icon="loading" text="Reading…" /> : <NothingThere window={window} view={view} />;
   const template = `28px ${columns.map((column) => `${column.width}px`).join(' ')} minmax(0, 1fr)`;
@@ -197,14 +209,27 @@ function Body({ window, view, pages, waiting }: BodyProps): ReactNode {
       aria-colcount={columns.length + 1}
       aria-activedescendant={items.some((item) => item.index === active) ? `row-${active}` : undefined}
       onKeyDown={onKeyDown}
+      onScrollEnd={({ currentTarget }) => changeTypeView(entityType, { scrollTop: currentTarget.scrollTop })}
     >
       <div className="grid-head" role="rowgroup">
-        <div className="grid-row" role="row" aria-rowindex={1} style={{ gridTemplateColumns: template }}>
+        <div
+          className="grid-row"
+          role="row"
+          aria-rowindex={1}
+          style={{ gridTemplateColumns: template }}
+          onKeyDown={moveAmongHeadings}
+        >
           <span role="columnheader" className="mark-head">
             <span className="hidden-text">Changes</span>
           </span>
-          {columns.map((column) => (
-            <Header key={column.name} column={column} entityType={entityType} orderBy={view.orderBy} />
+          {columns.map((column, index) => (
+            <Header
+              key={column.name}
+              column={column}
+              isFirst={index === 0}
+              entityType={entityType}
+              orderBy={view.orderBy}
+            />
           ))}
         </div>
       </div>
@@ -229,12 +254,24 @@ function Body({ window, view, pages, waiting }: BodyProps): ReactNode {
   );
 }
 
+/** Left and right between the headings, of which one is a stop of the Tab key. */
+function moveAmongHeadings(event: KeyboardEvent<HTMLElement>): void {
+  const step = event.key === 'ArrowRight' ? 1 : event.key === 'ArrowLeft' ? -1 : 0;
+  const headings = [...event.currentTarget.querySelectorAll<HTMLElement>('.sort')];
+  const at = headings.findIndex((heading) => heading === document.activeElement);
+  if (step === 0 || at === -1) return;
+  event.preventDefault();
+  headings[Math.max(0, Math.min(headings.length - 1, at + step))]?.focus();
+}
+
 function Header({
   column,
+  isFirst,
   entityType,
   orderBy,
 }: {
   readonly column: Column;
+  readonly isFirst: boolean;
   readonly entityType: string;
   readonly orderBy: string;
 }): ReactNode {
@@ -245,7 +282,7 @@ function Header({
       <button
         type="button"
         className="sort"
-        tabIndex={-1}
+        tabIndex={isFirst ? 0 : -1}
         onClick={() => changeTypeView(entityType, { orderBy: next })}
         title={`Sort by ${column.name}`}
       >

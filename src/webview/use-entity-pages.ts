@@ -7,6 +7,8 @@ import { usePanel } from './panel-context.ts';
 
 const PAGE = 100;
 const READ_AGAIN_AFTER_MS = 200;
+/** Pages held on either side of what is in view; farther ones are read again when they are scrolled to. */
+const PAGES_BESIDE = 20;
 
 export interface EntityPages {
   readonly total: number;
@@ -15,6 +17,8 @@ export interface EntityPages {
   row(index: number): Entity | undefined;
   /** Tells which rows are in view. */
   show(first: number, last: number): void;
+  /** Reads again after an error. */
+  retry(): void;
 }
 
 interface Pages {
@@ -41,7 +45,13 @@ export function useEntityPages(window: EntityWindow, search: string, orderBy: st
         const { rows, total } = await host.call('page', query);
         if (round.current !== ofRound) return;
         setError(null);
-        setPages((before) => ({ rows: new Map(before.rows).set(page, rows), total }));
+        setPages((before) => {
+          const near = [...before.rows].filter(([other]) => Math.abs(other - page) <= PAGES_BESIDE);
+          return { rows: new Map(near).set(page, rows), total };
+        });
+        for (const other of reading.current.keys()) {
+          if (Math.abs(other - page) > PAGES_BESIDE) reading.current.delete(other);
+        }
       } catch (reason) {
         if (round.current === ofRound) setError(reason instanceof Error ? reason.message : String(reason));
       }
@@ -89,6 +99,10 @@ export function useEntityPages(window: EntityWindow, search: string, orderBy: st
       show: (first, last) => {
         shown.current = [first, last];
         readShown(false);
+      },
+      retry: () => {
+        setError(null);
+        readShown(true);
       },
     }),
     // The type's version counts: rows held in the store have changed with it.

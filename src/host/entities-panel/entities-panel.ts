@@ -2,7 +2,7 @@
 // tells it of commits while it can be seen; what it asks is checked before anything is done.
 import * as vscode from 'vscode';
 import type { CommitEvent } from '../../protocol/engine.ts';
-import type { PanelTarget, ToPanel } from '../../protocol/panel.ts';
+import type { FromPanel, PanelTarget, ToPanel } from '../../protocol/panel.ts';
 import { Throttle } from '../changes-view/throttle.ts';
 import { whyNotReady } from '../database.ts';
 import type { EntitiesPanel, HostBase } from '../host.ts';
@@ -140,9 +140,7 @@ class Panel implements vscode.Disposable {
       case 'crashed':
         return this.#host.log.error(`Entities panel: ${message.message}`);
       case 'command': {
-        const { command, target, changeId } = message;
-        const argument = changeId === undefined ? target : { changeId };
-        await vscode.commands.executeCommand(command, ...(argument === undefined ? [] : [argument]));
+        await vscode.commands.executeCommand(message.command, ...argumentsOf(message));
         return;
       }
       case 'call':
@@ -159,6 +157,13 @@ class Panel implements vscode.Disposable {
   #send(message: ToPanel): void {
     void this.#panel.webview.postMessage(message);
   }
+}
+
+/** Importing is about a file and a type, every other command about a change or an entity. */
+function argumentsOf({ command, target, changeId }: Extract<FromPanel, { kind: 'command' }>): unknown[] {
+  if (command === 'localData.import') return [undefined, target?.entityType];
+  if (changeId !== undefined) return [{ changeId }];
+  return target === undefined ? [] : [target];
 }
 
 function pageOf(webview: vscode.Webview, files: vscode.Uri): string {

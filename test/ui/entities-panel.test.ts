@@ -1,0 +1,144 @@
+// The Entities panel as a person meets it: in VS Code, over the demo's data, by mouse and by keyboard alone, and looked
+// over by axe in four themes.
+import assert from 'node:assert/strict';
+import { cpSync, readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { join } from 'node:path';
+import type { FrameLocator, Locator } from 'playwright-core';
+import { projectRoot } from '../../scripts/project.ts';
+import { THEMES, type Theme, VscodeSession } from './support/vscode-session.ts';
+import type { Workbench } from './workbench.ts';
+
+interface AxeResults {
+  readonly violations: readonly { readonly id: string; readonly nodes: readonly { readonly html: string }[] }[];
+}
+
+const axeSource = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
+
+describe('the Entities panel', () => {
+  let session: VscodeSession;
+  let workbench: Workbench;
+  let panel: FrameLocator;
+
+  before(async () => {
+    session = await VscodeSession.start();
+    const folder = join(session.home, 'demo');
+    cpSync(join(projectRoot, 'demo'), folder, { recursive: true });
+    workbench = await session.open(folder);
+    await workbench.tab('Entities').waitFor({ timeout: 60_000 });
+    panel = await workbench.panel();
+    await row('task-001').waitFor();
+  });
+
+  after(() => session[Symbol.asyncDispose]());
+
+  const row = (entityId: string): Locator => panel.getByRole('row').filter({ hasText: entityId });
+  const details = (entityId: string): Locator => panel.getByRole('region', { name: `Task ${entityId}` });
+
+  it('shows the entity types with their counts and the rows of one, marked where a change is in the way', async () => {
+    await panel.getByRole('tab', { name: /Task.*40/ }).waitFor();
+    await row('task-007')
+      .getByRole('img', { name: /failed/i })
+      .waitFor();
+    assert.equal(await panel.getByRole('grid').getAttribute('aria-rowcount'), '41');
+    await session.screenshot('panel-dark');
+  });
+
+  it('is free of what axe finds, in four themes', async () => {
+    await row('task-007').click();
+    await details('task-007').waitFor();
+    for (const theme of Object.keys(THEMES) as Theme[]) {
+      await session.setTheme(theme);
+      await panel.locator(`body[data-vscode-theme-kind="${KINDS[theme]}"]`).waitFor();
+      await session.screenshot(`panel-${theme}`);
+      assert.deepEqual(await axeFindings(), [], theme);
+    }
+    await session.setTheme('dark');
+  });
+
+  it('is used by keyboard alone: search, move, open the details and leave them', async () => {
+    await panel.getByRole('grid').focus();
+    await session.page.keyboard.press('/');
+    await session.page.keyboard.type('navigation');
+    await panel.locator('[role="grid"][aria-rowcount="2"]').waitFor();
+    await session.page.keyboard.press('Control+a');
+    await session.page.keyboard.press('Delete');
+    await panel.locator('[role="grid"][aria-rowcount="41"]').waitFor();
+    await panel.getByRole('grid').focus();
+    await session.page.keyboard.press('End');
+    await panel.locator('[role="row"][aria-rowindex="41"][aria-selected="true"]').waitFor();
+    await session.page.keyboard.press('Home');
+    await panel.locator('[role="row"][aria-rowindex="2"][aria-selected="true"]').waitFor();
+    await session.page.keyboard.press('ArrowDown');
+    await panel.locator('[role="row"][aria-rowindex="3"][aria-selected="true"]').waitFor();
+    await session.page.keyboard.press('Enter');
+    await details('task-002').waitFor();
+    await session.page.keyboard.press('Escape');
+    await details('task-002').waitFor({ state: 'detached' });
+  });
+
+  it('keeps filter, sort and selection while it is hidden, and when the window is loaded again', async () => {
+    await panel.getByRole('searchbox').fill('restore');
+    await panel.getByRole('columnheader', { name: 'title' }).click();
+    await panel.locator('[role="columnheader"][aria-sort="ascending"]').waitFor();
+    await row('Time the restore').click();
+    await workbench.runCommand('Show Data Location').catch(() => undefined);
+    await session.page.keyboard.press('Escape');
+    await hideAndShow();
+    await isAsLeft();
+    workbench = await session.reload();
+    await workbench.tab('Entities').waitFor({ timeout: 60_000 });
+    panel = await workbench.panel();
+    await isAsLeft();
+    await panel.getByRole('searchbox').fill('');
+  });
+
+  it('changes a row and takes its mark away when the failed change is repaired', async () => {
+    await row('task-007').click();
+    await details('task-007').getByRole('button', { name: 'Edit & Retry' }).first().click();
+    await workbench.editorText().filter({ hasText: 'priority' }).waitFor();
+    await workbench.replaceEditorText('{ "priority": 4, "status": "doing" }');
+    await session.page.keyboard.press('Control+s');
+    await workbench.tab('Entities').click();
+    panel = await workbench.panel();
+    await row('task-007').filter({ hasText: 'review' }).waitFor();
+    await row('task-007')
+      .getByRole('img', { name: /failed|blocked/i })
+      .waitFor({ state: 'detached' });
+    await session.screenshot('panel-repaired');
+  });
+
+  async function hideAndShow(): Promise<void> {
+    await session.page.keyboard.press('Control+Alt+Meta+n').catch(() => undefined);
+    await session.page.keyboard.press('F1');
+    const input = session.page.locator('.quick-input-widget input');
+    await input.fill('>Create: New Untitled Text File');
+    await session.page.keyboard.press('Enter');
+    await workbench.tab('Untitled-1').waitFor();
+    await workbench.tab('Entities').click();
+    panel = await workbench.panel();
+  }
+
+  async function isAsLeft(): Promise<void> {
+    await row('Time the restore').and(panel.locator('[aria-selected="true"]')).waitFor();
+    assert.equal(await panel.getByRole('searchbox').inputValue(), 'restore');
+    await panel.locator('[role="columnheader"][aria-sort="ascending"]').filter({ hasText: 'title' }).waitFor();
+  }
+
+  async function axeFindings(): Promise<string[]> {
+    const body = await panel.locator('body').elementHandle();
+    const frame = await body?.ownerFrame();
+    assert.ok(frame);
+    await frame.evaluate(axeSource);
+    const results: AxeResults = await frame.evaluate('axe.run(document, { resultTypes: ["violations"] })');
+    return results.violations.map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html).join(' ')}`);
+  }
+});
+
+/** As VS Code names the kinds of themes to a webview. */
+const KINDS: Readonly<Record<Theme, string>> = {
+  dark: 'vscode-dark',
+  light: 'vscode-light',
+  'high-contrast': 'vscode-high-contrast',
+  'high-contrast-light': 'vscode-high-contrast-light',
+};
