@@ -16,6 +16,7 @@ run([
   '--no-dependencies',
   '--allow-missing-repository',
   '--skip-license',
+  '--no-rewrite-relative-links',
   '--out',
   vsixFile,
 ]);
