@@ -72,7 +72,9 @@ async function fromNpm(): Promise<Chromium> {
   if (!existsSync(target)) await unpack(join(packed, 'bin'), target);
   const libraries = [join(target, 'lib'), process.env.LD_LIBRARY_PATH].filter((path) => path !== undefined);
   // A machine without fonts gets the one that the package carries; its own settings name folders of another place.
-  const fonts: Record<string, string> = existsSync('/etc/fonts/fonts.conf') ? {} : { FONTCONFIG_FILE: join(target, 'own-fonts.conf') };
+  const fonts: Record<string, string> = existsSync('/etc/fonts/fonts.conf')
+    ? {}
+    : { FONTCONFIG_FILE: join(target, 'own-fonts.conf') };
   return { executablePath: join(target, 'chromium'), env: { LD_LIBRARY_PATH: libraries.join(delimiter), ...fonts } };
 }
 

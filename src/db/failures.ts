@@ -93,11 +93,7 @@ export function describeMissing(change: Change, parent: MissingParent): string {
 }
 
 /** The entity a foreign-key failure misses, when the constraint points to an entity type's key. */
-export function missingParent(
-  change: Change,
-  entityTypes: EntityTypes,
-  error: unknown,
-): MissingParent | undefined {
+export function missingParent(change: Change, entityTypes: EntityTypes, error: unknown): MissingParent | undefined {
   if (!(error instanceof SqlError) || error.sqlState !== FOREIGN_KEY_VIOLATION || change.operation === 'delete')
     return undefined;
   const type = entityTypes.get(change.entityType);

@@ -40,7 +40,8 @@ const change = fc
     fc.constantFrom('insert' as const, 'insert' as const, 'update' as const, 'update' as const, 'delete' as const),
   )
   .map(([[entityType, data], entityId, operation]): ChangeInput => {
-    const present = Object.fromEntries(Object.entries(data).filter(([, value]) => value !== undefined)) as JsonObject;
+    const present: JsonObject = {};
+    for (const [name, value] of Object.entries(data)) if (value !== undefined) present[name] = value;
     return operation === 'delete'
       ? { entityType, entityId, operation }
       : { entityType, entityId, operation, data: present };

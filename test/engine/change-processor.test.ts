@@ -89,7 +89,7 @@ describe('The change processor', () => {
       const poison = await data.recordChange('Task', 'A', 'insert', { title: 'a', priority: 99 });
       const later = await data.recordChange('Task', 'A', 'update', { title: 'b' });
       const others = await data.recordChanges(
-        [...'BCDEFGHIJKLMNOPQRSTUVWXYZ'].map((id): ChangeInput => ({
+        'BCDEFGHIJKLMNOPQRSTUVWXYZ'.split('').map((id): ChangeInput => ({
           entityType: 'Task',
           entityId: id,
           operation: 'insert',
