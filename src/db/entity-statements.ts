@@ -79,6 +79,27 @@ export function bulkInsert(type: EntityType, payloadKeys: readonly string[]): st
     SELECT json_agg(marked) AS rows FROM marked`;
 }
 
+/** `$1` rows of change id, entity id and payload with these keys, `$2` aim, `$3` now, `$4` label. Rows: seq, in order. */
+export function bulkInsertAndRecord(type: EntityType, payloadKeys: readonly string[]): string {
+  const columns = insertColumns(type, payloadKeys);
+  return `WITH ${announceAim('$2')},
+    input AS MATERIALIZED (
+      SELECT i.id, i.e, i.d, i.n
+      FROM aim, ROWS FROM (jsonb_to_recordset($1::jsonb) AS (id text, e text, d jsonb)) WITH ORDINALITY AS i(id, e, d, n)),
+    source AS MATERIALIZED (SELECT ${rowFromEntity(type, 'i.d', 'i.e')} AS r FROM input i),
+    written AS (
+      INSERT INTO ${type.sqlTable} AS t (${columnList(columns)}) ${overriding(type)}
+      SELECT ${columnList(columns, '(r).')} FROM source
+      RETURNING t.${keyColumn(type)} AS k, ${entityAsJson(type, 't')} AS entity),
+    recorded AS (
+      INSERT INTO local_changes
+        (id, entity_type, entity_id, operation, data, timestamp, label, processed_local, result, applied_at)
+      SELECT i.id, ${quoteLiteral(type.entityType)}, i.e, 'insert', i.d, $3::bigint, $4, true, NULLIF(w.entity, i.d), $3::bigint
+      FROM input i JOIN written w ON w.k = i.e::${type.keyType} ORDER BY i.n
+      RETURNING seq)
+    SELECT json_agg(recorded ORDER BY seq) AS rows FROM recorded`;
+}
+
 /** Parameters as {@link bulkInsert}. A seq that does not come back had no entity to update; gives { seq, entity }. */
 export function bulkUpdate(type: EntityType): string {
   return `WITH ${announceAim('$2')},

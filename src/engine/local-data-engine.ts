@@ -50,8 +50,10 @@ import type { OpenedDatabase } from '../db/open-database.ts';
 import { Maintenance } from '../db/maintenance.ts';
 import { payloadSchema } from '../db/payload-schema.ts';
 import { readOnlyQuery, writeSql } from '../db/people-sql.ts';
+import { recordApplied } from '../db/record-applied.ts';
 import * as repair from '../db/repair-changes.ts';
 import { type RetryLimits, RetrySchedule } from '../db/retry-schedule.ts';
+import { SqlError } from '../db/sql-error.ts';
 import * as entityApi from '../entities/entity-api.ts';
 import { importEntities } from '../entities/import/import-entities.ts';
 import { countEntities, queryEntities } from '../entities/query-entities.ts';
@@ -205,7 +207,7 @@ export class LocalDataEngine implements LocalData {
     const input = { entityType, entityId, operation, ...(data === undefined ? {} : { data }) };
     return this.#write(async (session) => {
       const change = await changesTable.recordChange(this.#recordContext(session), input);
-      this.#publishRecorded([change]);
+      this.#publishRecorded(changesTable.draftOf([change]));
       return change;
     });
   }
@@ -213,7 +215,7 @@ export class LocalDataEngine implements LocalData {
   recordChanges(changes: readonly ChangeInput[]): Promise<Change[]> {
     return this.#write(async (session) => {
       const recorded = await changesTable.recordChanges(this.#recordContext(session), changes);
-      this.#publishRecorded(recorded);
+      this.#publishRecorded(changesTable.draftOf(recorded));
       return recorded;
     });
   }
@@ -490,21 +492,42 @@ export class LocalDataEngine implements LocalData {
     { entityType, file }: ImportOptions,
   ): Promise<void> {
     await this.#write(async (session) => {
-      const changes = await session.transaction(async () => {
+      const draft = await session.transaction(async () => {
         await session.run(
           `INSERT INTO local_data.imports (label, entity_type, file, started_at) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING`,
           [label, entityType, file, this.#parts.clock.now()],
         );
-        return changesTable.recordChanges(this.#recordContext(session), inputs, label);
+        return (
+          (await this.#recordImportedApplied(session, inputs, label, this.#entityTypes.require(entityType))) ??
+          changesTable.draftOf(await changesTable.recordChanges(this.#recordContext(session), inputs, label))
+        );
       });
-      this.#publishRecorded(changes);
+      this.#publishRecorded(draft);
     });
   }
 
-  #publishRecorded(changes: readonly Change[]): void {
-    const last = changes.at(-1);
-    if (last !== undefined && !this.#capturedPending) this.#capturedUpTo = Math.max(this.#capturedUpTo, last.seq);
-    this.#commits.publish(changesTable.draftOf(changes));
+  /** Where nothing waits that the rows could depend on or overtake; undefined where they must go through the queue. */
+  async #recordImportedApplied(
+    session: Session,
+    inputs: readonly ChangeInput[],
+    label: string,
+    type: EntityType,
+  ): Promise<CommitDraft | undefined> {
+    if (!this.#processor.started || this.#commits.waiting > 0 || type.hasUserTriggers) return undefined;
+    const context = { session, now: this.#parts.clock.now(), newId: () => this.#newId() };
+    try {
+      return await recordApplied(context, type, inputs, label);
+    } catch (error) {
+      // Recorded the usual way, each of them is tried and the one at fault is shown.
+      if (error instanceof SqlError) return undefined;
+      throw error;
+    }
+  }
+
+  #publishRecorded(draft: CommitDraft): void {
+    if (!this.#capturedPending)
+      for (const seq of draft.changes.keys()) this.#capturedUpTo = Math.max(this.#capturedUpTo, seq);
+    this.#commits.publish(draft);
   }
 
   /** What captured rows of the coming statements are recorded with, until the transaction ends. */
