@@ -1,10 +1,12 @@
 // Measures what the project promises, on the built engine, and prints it beside what was asked. Options: `--json FILE`,
-// `--only PART[,PART]` (open, writes, drain, seen, import, vscode). Fails when a part cannot be measured, not when a
+// `--markdown FILE`, `--only PART[,PART]` (open, writes, drain, seen, import, vscode). Fails when a part cannot be measured, not when a
 // figure is missed: that the table says.
+import { writeFileSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
+import { performancePage } from './performance-page.ts';
 import { Report, describeMachine, renderTable, writeJson } from './report.ts';
 
 type Part = (report: Report, folder: string) => Promise<void>;
@@ -19,7 +21,9 @@ const PARTS: Readonly<Record<string, () => Promise<Part>>> = {
   vscode: async () => (await import('./parts-vscode.ts')).measureVscode,
 };
 
-const { values } = parseArgs({ options: { json: { type: 'string' }, only: { type: 'string' } } });
+const { values } = parseArgs({
+  options: { json: { type: 'string' }, markdown: { type: 'string' }, only: { type: 'string' } },
+});
 const wanted = values.only?.split(',') ?? Object.keys(PARTS);
 const report = new Report();
 const folder = await mkdtemp(join(tmpdir(), 'local-data-bench-'));
@@ -30,6 +34,7 @@ try {
 }
 console.log(`\n${renderTable(report)}\n\n${JSON.stringify(describeMachine())}`);
 if (values.json !== undefined) writeJson(values.json, report);
+if (values.markdown !== undefined) writeFileSync(values.markdown, performancePage(report));
 
 async function runPart(name: string): Promise<void> {
   const load = PARTS[name];

@@ -1,0 +1,38 @@
+// The page that keeps a run's figures, docs/performance.md: how each was measured, then the tables.
+import { type Report, currentCommit, describeMachine, renderTable } from './report.ts';
+
+export function performancePage(report: Report): string {
+  const { cpu, cores, memoryMb, system, node } = describeMachine();
+  return `# Performance
+
+\`npm run bench\` measures all of this on the built engine and prints it; \`-- --json FILE\` keeps the figures with their raw
+samples, \`-- --only PART\` runs one part (open, writes, drain, seen, import, vscode), \`-- --markdown FILE\` writes this page.
+A shared machine is noisy: trust ratios more than milliseconds.
+
+Measured on ${cpu}, ${cores} cores, ${memoryMb} MB, ${system}, Node ${node}, commit ${currentCommit()}.
+
+${renderTable(report)}
+
+## How it is measured
+
+Medians throughout, unless a name says p99. Everything runs on directories on disk, \`dist/engine.js\` in process and
+\`dist/worker.js\` in a thread.
+
+- **open**: each opening in a bare Node of its own, from the call of \`openLocalData\` until it resolves; memory is that
+  process's RSS one second later, and \`open.rss_mb\` the larger of first open and reopen. The stall is the longest time for
+  which a timer of 1 ms did not come on the main thread while a worker opened a new directory.
+- **writes**: six ways of writing one row take turns in rounds of 200, so that noise falls on all. \`insert.bare\` is
+  \`query()\` of PGlite inserting the same change into a table of the ten columns and three indexes and nothing else;
+  \`insert.prepared\` is \`EXECUTE\` of a prepared statement doing so. \`record\` and \`upsert\` are the engine's calls, awaited
+  one by one; \`record.while_processing\` has the processor applying at the same time.
+- **drain**: from \`startChangeProcessor\` until \`whenIdle\`, with 10,000 or 100,000 changes recorded (of ten, five inserts, four
+  updates, one delete). Row by row is a processor that applies and marks one change at a time, each statement its own
+  commit, on the same changes without any of the engine's triggers.
+- **seen**: from \`recordChange\` of a one-row update until a subscriber of the entities store sees it, on tables of four sizes
+  that take turns; beside it \`live.query\` of PGlite on the whole table.
+- **import**: 100,000 cities as CSV into a table through the worker, from the call until all are applied.
+- **vscode**: in real VS Code driven by a browser, started anew for each round. Activation is what the extension says of
+  itself in Copy Diagnostics; the tree is timed from the click on its icon until the rows of 100,000 pending changes show,
+  which includes what the browser and its driver take.
+`;
+}
