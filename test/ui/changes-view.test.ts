@@ -3,7 +3,7 @@ import { cpSync } from 'node:fs';
 import { join } from 'node:path';
 import { projectRoot } from '../../scripts/project.ts';
 import { COMMANDS } from '../../src/host/contributions.ts';
-import { type Theme, VscodeSession } from './support/vscode-session.ts';
+import { THEMES, type Theme, VscodeSession } from './support/vscode-session.ts';
 import type { Workbench } from './workbench.ts';
 
 const FOREIGN_KEY_FAILURE = 'Insert Task task-041';
@@ -23,6 +23,10 @@ describe('the Changes view', () => {
   });
 
   after(() => session[Symbol.asyncDispose]());
+
+  afterEach(async function () {
+    if (this.currentTest?.state === 'failed') await session.screenshot(`failed: ${this.currentTest.title}`);
+  });
 
   it('groups what failed, what is blocked and what is finished, and counts what needs a person', async () => {
     const rows = (await workbench.rows()).map((row) => row.replaceAll(/\s+/g, ' '));
@@ -105,6 +109,7 @@ describe('the Changes view', () => {
   it('can be used by keyboard alone', async () => {
     const { keyboard } = session.page;
     await workbench.runCommand('Focus on Changes View');
+    await session.page.locator('.pane-body .monaco-list:focus').waitFor();
     await keyboard.press('Home');
     await keyboard.press('ArrowDown');
     await keyboard.press('Enter');
@@ -117,13 +122,14 @@ describe('the Changes view', () => {
     await keyboard.press('Escape');
     await keyboard.type('website');
     await keyboard.press('ControlOrMeta+s');
-    await workbench.row('Failed').waitFor({ state: 'detached' });
-    assert.equal(await workbench.badge().count(), 0);
+    await workbench.row(FOREIGN_KEY_FAILURE).waitFor({ state: 'detached' });
   });
 
   it('looks right in every theme', async () => {
     for (const theme of ['light', 'high-contrast', 'high-contrast-light', 'dark'] satisfies Theme[]) {
-      await session.setTheme(theme);
+      session.setSettings({ 'workbench.colorTheme': THEMES[theme] });
+      workbench = await session.reload();
+      await workbench.row('Finished').waitFor({ timeout: 60_000 });
       await session.screenshot(`changes-${theme}`);
     }
   });
