@@ -1,7 +1,7 @@
 // Measures what the project promises, on the built engine, and prints it beside what was asked. Options: `--json FILE`,
-// `--markdown FILE`, `--only PART[,PART]` (open, writes, drain, seen, import, vscode). Fails when a part cannot be measured, not when a
-// figure is missed: that the table says.
-import { writeFileSync } from 'node:fs';
+// `--markdown FILE`, `--only PART[,PART]` (open, writes, drain, seen, import, vscode), `--with FILE` to add the figures of
+// an earlier run. Fails when a part cannot be measured, not when a figure is missed: that the table says.
+import { readFileSync, writeFileSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -22,9 +22,14 @@ const PARTS: Readonly<Record<string, () => Promise<Part>>> = {
 };
 
 const { values } = parseArgs({
-  options: { json: { type: 'string' }, markdown: { type: 'string' }, only: { type: 'string' } },
+  options: {
+    json: { type: 'string' },
+    markdown: { type: 'string' },
+    only: { type: 'string' },
+    with: { type: 'string', multiple: true },
+  },
 });
-const wanted = values.only?.split(',') ?? Object.keys(PARTS);
+const wanted = values.only?.split(',').filter((name) => name !== '') ?? Object.keys(PARTS);
 const report = new Report();
 const folder = await mkdtemp(join(tmpdir(), 'local-data-bench-'));
 try {
@@ -32,6 +37,7 @@ try {
 } finally {
   await rm(folder, { recursive: true, force: true });
 }
+for (const file of values.with ?? []) report.include(JSON.parse(readFileSync(file, 'utf8')));
 console.log(`\n${renderTable(report)}\n\n${JSON.stringify(describeMachine())}`);
 if (values.json !== undefined) writeJson(values.json, report);
 if (values.markdown !== undefined) writeFileSync(values.markdown, performancePage(report));

@@ -19,6 +19,12 @@ export class Report {
     this.samples[name] = { unit, values: values.map((value) => Math.round(value * 1_000) / 1_000) };
   }
 
+  /** Takes over the figures of an earlier run, kept with `--json`; those of this run stay. */
+  include(earlier: Pick<Report, 'metrics' | 'samples'>): void {
+    for (const [name, value] of Object.entries(earlier.metrics)) this.metrics[name] ??= value;
+    for (const [name, samples] of Object.entries(earlier.samples)) this.samples[name] ??= samples;
+  }
+
   /** A metric of this report; fails when the part that measures it did not run. */
   metric(name: string): number | undefined {
     return this.metrics[name];
