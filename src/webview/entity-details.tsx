@@ -1,7 +1,7 @@
 // One entity: its fields, editable, and its changes with what can be done about them. Drafts outlive hiding and reload.
 import { type KeyboardEvent, type ReactNode, useCallback, useEffect, useState } from 'react';
 import { useStore } from 'zustand';
-import type { Change, Entity, JsonObject, JsonValue } from '../protocol/changes.ts';
+import { type Change, type Entity, type JsonObject, type JsonValue, WAITING_STATUSES } from '../protocol/changes.ts';
 import type { ColumnInfo, EntityTypeInfo } from '../protocol/engine.ts';
 import { editText, parseText, timeOf } from './format-value.ts';
 import { useLiveChanges, usePanel } from './panel-context.ts';
@@ -78,10 +78,13 @@ export function EntityDetails({ info, entityId, onClose }: Props): ReactNode {
           </p>
         )}
         {loaded?.entity === null && <p className="absent">There is no such {entityType} now. Its changes tell why.</p>}
+        {loaded !== undefined && <Changes title="Needs attention" changes={loaded.changes.filter(isWaiting)} />}
         {loaded !== undefined && loaded.entity !== null && (
           <Fields info={info} entityId={entityId} entity={loaded.entity} />
         )}
-        {loaded !== undefined && <Changes changes={loaded.changes} />}
+        {loaded !== undefined && (
+          <Changes title="Changes done" changes={loaded.changes.filter((change) => !isWaiting(change))} />
+        )}
       </div>
     </section>
   );
@@ -269,11 +272,16 @@ function FieldInput({ id, column, text, isNull, isReadOnly, onChange }: FieldInp
   );
 }
 
-function Changes({ changes }: { readonly changes: readonly Change[] }): ReactNode {
+/** Not done: waits for the processor or for a person; what stands in the way comes before the fields. */
+function isWaiting(change: Change): boolean {
+  return WAITING_STATUSES.some((status) => status === change.status);
+}
+
+function Changes({ title, changes }: { readonly title: string; readonly changes: readonly Change[] }): ReactNode {
+  if (changes.length === 0) return null;
   return (
-    <section className="changes" aria-label="Changes">
-      <div className="section-title">Changes</div>
-      {changes.length === 0 && <p className="absent">None recorded.</p>}
+    <section className="changes" aria-label={title}>
+      <h3 className="section-title">{title}</h3>
       <ul>
         {changes.map((change) => (
           <ChangeItem key={change.id} change={change} />
@@ -287,7 +295,7 @@ function ChangeItem({ change }: { readonly change: Change }): ReactNode {
   const { host } = usePanel();
   const { id: changeId, status } = change;
   const isRepairable = status === 'failed' || status === 'retrying';
-  const isWaiting = isRepairable || status === 'blocked' || status === 'pending';
+  const waits = isWaiting(change);
   return (
     <li className={`change ${status}`}>
       <StatusMark status={status} reason={change.reason} />
@@ -311,14 +319,14 @@ function ChangeItem({ change }: { readonly change: Change }): ReactNode {
             onClick={() => host.run('localData.change.retry', { changeId })}
           />
         )}
-        {isWaiting && change.operation !== 'delete' && (
+        {waits && change.operation !== 'delete' && (
           <IconAction
             icon="edit"
             label="Edit & Retry"
             onClick={() => host.run('localData.change.edit', { changeId })}
           />
         )}
-        {isWaiting && (
+        {waits && (
           <IconAction
             icon="discard"
             label="Discard…"

@@ -13,6 +13,7 @@ import { type TypeView, changeTypeView, typeView, viewStore } from './view-state
 const ROW_HEIGHT = 24;
 const SEARCH_AFTER_MS = 200;
 const GHOSTS_SHOWN = 20;
+const KEY_WIDTH = 112;
 
 interface Column {
   readonly name: string;
@@ -376,7 +377,10 @@ function useColumns(window: EntityWindow, pages: EntityPages): Column[] {
       const fields = JSON.parse(names) as string[];
       return [{ name: info.key, width: 180 }, ...fields.map((name) => ({ name, width: 160 }))];
     }
-    return info.columns.map(({ name, type }) => ({ name, width: Math.max(widthOf(type), name.length * 8 + 28) }));
+    return info.columns.map(({ name, type }) => {
+      const width = name === info.key && type === 'text' ? KEY_WIDTH : widthOf(type);
+      return { name, width: Math.max(width, name.length * 8 + 28) };
+    });
   }, [info, names]);
 }
 
