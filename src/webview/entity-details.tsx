@@ -24,8 +24,10 @@ interface Loaded {
 }
 
 export function EntityDetails({ info, entityId, onClose }: Props): ReactNode {
-  const { host } = usePanel();
+  const { host, stores } = usePanel();
   const { entityType } = info;
+  // Counts up with commits too large to name what they touched.
+  const reloads = useStore(stores.entities, (entities) => entities.types.get(entityType)?.reloads ?? 0);
   const [loaded, setLoaded] = useState<Loaded | undefined>();
   const [error, setError] = useState<string | null>(null);
   const load = useCallback(() => {
@@ -37,7 +39,7 @@ export function EntityDetails({ info, entityId, onClose }: Props): ReactNode {
       (reason: unknown) => setError(reason instanceof Error ? reason.message : String(reason)),
     );
   }, [host, entityType, entityId]);
-  useEffect(load, [load]);
+  useEffect(load, [load, reloads]);
   useLiveChanges({ entityType, entityId }, load);
   const onKeyDown = (event: KeyboardEvent): void => {
     if (event.key !== 'Escape') return;

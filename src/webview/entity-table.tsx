@@ -26,7 +26,7 @@ export function EntityTable({ window }: { readonly window: EntityWindow }): Reac
   const { entityType } = window.info;
   const view = useStore(viewStore, (state) => typeView(state, entityType));
   const pages = useEntityPages(window, view.search, view.orderBy);
-  useEffect(() => void model.loadWaiting(entityType).catch(() => undefined), [model, entityType, model.state]);
+  useEffect(() => void model.loadWaiting(entityType), [model, entityType, model.state]);
   const waiting = model.waitingOf(entityType);
   return (
     <section className="entities" id="entities" role="tabpanel" aria-labelledby={`type-${entityType}`}>

@@ -8,6 +8,8 @@ import { type LocalDataStores, createStores, publishCommit, resetStores } from '
 import type { HostConnection } from './host-connection.ts';
 import { changeTypeView, viewStore } from './view-state.ts';
 
+const READ_WAITING_AFTER_MS = 500;
+
 export class PanelModel {
   readonly host: HostConnection;
   readonly stores: LocalDataStores = createStores({ entityWindow: 5_000 });
@@ -31,6 +33,9 @@ export class PanelModel {
         case 'commit':
           publishCommit(this.stores, news.event);
           for (const change of news.event.changes) this.#note(change);
+          for (const { entityType, reload } of news.event.entities) {
+            if (reload === true) this.#readWaitingSoon(entityType);
+          }
           break;
         case 'show':
           if (news.target.entityType === undefined) break;
@@ -59,7 +64,23 @@ export class PanelModel {
   async loadWaiting(entityType: string): Promise<void> {
     if (this.#loadedWaiting.has(entityType)) return;
     this.#loadedWaiting.add(entityType);
+    try {
+      await this.#readWaiting(entityType);
+    } catch {
+      // The database is busy or gone; the next time this type is shown asks again.
+      this.#loadedWaiting.delete(entityType);
+    }
+  }
+
+  /** A commit too large to carry has not told which changes it touched. Many of them in a row are one reading. */
+  #readWaitingSoon(entityType: string): void {
+    if (!this.#loadedWaiting.delete(entityType)) this.#waiting.delete(entityType);
+    else setTimeout(() => void this.loadWaiting(entityType), READ_WAITING_AFTER_MS);
+  }
+
+  async #readWaiting(entityType: string): Promise<void> {
     const { changes } = await this.host.call('waiting', { entityType });
+    this.#waiting.delete(entityType);
     for (const change of changes) this.#note(change);
     this.#changed();
   }
