@@ -350,12 +350,18 @@ function Row({
   );
 }
 
-/** True for a moment after an entity shown here became another object. */
+/** By content: a page that is read again brings new objects of the same entities. */
+function isSame(one: Entity, other: Entity | undefined): boolean {
+  return one === other || JSON.stringify(one) === JSON.stringify(other);
+}
+
+/** True for a moment after an entity shown here changed. */
 function useChanged(entity: Entity | undefined, id: string | undefined): boolean {
   const before = useRef<{ entity: Entity | undefined; id: string | undefined }>({ entity, id });
   const [flashes, setFlashes] = useState(false);
   useEffect(() => {
-    const changed = before.current.id === id && before.current.entity !== undefined && before.current.entity !== entity;
+    const changed =
+      before.current.id === id && before.current.entity !== undefined && !isSame(before.current.entity, entity);
     before.current = { entity, id };
     if (!changed) return undefined;
     setFlashes(true);

@@ -78,14 +78,29 @@ export function useEntityPages(window: EntityWindow, search: string, orderBy: st
   // Entities came or went, or may have moved within the order.
   const moves = search !== '' || orderBy !== '' ? window.version : 0;
   const isFirst = useRef(true);
+  const awaited = useRef<ReturnType<typeof setTimeout>>(undefined);
+  const latestRead = useRef(readShown);
+  useEffect(() => {
+    latestRead.current = readShown;
+  }, [readShown]);
   useEffect(() => {
     if (isFirst.current) {
       isFirst.current = false;
-      return undefined;
+      return;
     }
-    const timer = setTimeout(() => readShown(true), READ_AGAIN_AFTER_MS);
-    return () => clearTimeout(timer);
-  }, [window.count, window.reloads, moves, readShown]);
+    // A wait under way is kept: begun anew by each commit it would not end before the last of a long run of them.
+    awaited.current ??= setTimeout(() => {
+      awaited.current = undefined;
+      latestRead.current(true);
+    }, READ_AGAIN_AFTER_MS);
+  }, [window.count, window.reloads, moves]);
+  useEffect(
+    () => () => {
+      clearTimeout(awaited.current);
+      awaited.current = undefined;
+    },
+    [],
+  );
 
   return useMemo(
     () => ({
