@@ -40,7 +40,7 @@ try {
 for (const file of values.with ?? []) report.include(JSON.parse(readFileSync(file, 'utf8')));
 console.log(`\n${renderTable(report)}\n\n${JSON.stringify(describeMachine())}`);
 if (values.json !== undefined) writeJson(values.json, report);
-if (values.markdown !== undefined) writeFileSync(values.markdown, performancePage(report));
+if (values.markdown !== undefined) writeFileSync(values.markdown, performancePage(report, values.with !== undefined));
 
 async function runPart(name: string): Promise<void> {
   const load = PARTS[name];

@@ -1,15 +1,16 @@
 // The page that keeps a run's figures, docs/performance.md: how each was measured, then the tables.
 import { type Report, currentCommit, describeMachine, renderTable } from './report.ts';
 
-export function performancePage(report: Report): string {
-  const { cpu, cores, memoryMb, system, node } = describeMachine();
+export function performancePage(report: Report, isPutTogether: boolean): string {
+  const { cpu, cores, memoryMb, system, node, load } = describeMachine();
   return `# Performance
 
 \`npm run bench\` measures all of this on the built engine and prints it; \`-- --json FILE\` keeps the figures with their raw
 samples, \`-- --only PART\` runs one part (open, writes, drain, seen, import, vscode), \`-- --markdown FILE\` writes this page.
 A shared machine is noisy: trust ratios more than milliseconds.
 
-Measured on ${cpu}, ${cores} cores, ${memoryMb} MB, ${system}, Node ${node}, commit ${currentCommit()}.
+Measured on ${cpu}, ${cores} cores, ${memoryMb} MB, ${system}, Node ${node}, commit ${currentCommit()}, with ${load}
+processes wanting those cores at the end.${isPutTogether ? ' Put together from several runs.' : ''}
 
 ${renderTable(report)}
 

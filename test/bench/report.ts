@@ -1,7 +1,7 @@
 // What a run has measured, the figures that were asked for, and the table and file that show both.
 import { execFileSync } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
-import { cpus, platform, release, totalmem } from 'node:os';
+import { cpus, loadavg, platform, release, totalmem } from 'node:os';
 import { REPOSITORY } from './built-engine.ts';
 import type { Samples } from './measure.ts';
 
@@ -183,6 +183,7 @@ export function describeMachine(): Record<string, string | number> {
     memoryMb: Math.round(totalmem() / 1024 / 1024),
     system: `${platform()} ${release()}`,
     node: process.versions.node,
+    load: Math.round(loadavg()[0] ?? 0),
   };
 }
 
