@@ -24,7 +24,9 @@ export function App(): ReactNode {
     ];
     return <Notice icon="database" title="No database is open" text={state.why} actions={actions} />;
   }
-  const types = [...stores.entities.getState().types.values()];
+  const types = [...stores.entities.getState().types.values()].sort((a, b) =>
+    a.info.entityType.localeCompare(b.info.entityType),
+  );
   const [first] = types;
   if (first === undefined) return <NoTypes />;
   const chosen = types.find((type) => type.info.entityType === view.entityType) ?? first;

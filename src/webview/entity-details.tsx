@@ -117,6 +117,10 @@ function Fields({ info, entityId, entity }: FieldsProps): ReactNode {
       setIsSaving(false);
     }
   };
+  const revert = (): void => {
+    setError(null);
+    dropDraft(entityType, entityId);
+  };
   const saveOnKeys = (event: KeyboardEvent): void => {
     if (event.key !== 's' || !(event.ctrlKey || event.metaKey)) return;
     event.preventDefault();
@@ -135,24 +139,21 @@ function Fields({ info, entityId, entity }: FieldsProps): ReactNode {
           onDraft={(text) => changeDraft(entityType, entityId, column.name, text)}
         />
       ))}
-      {error !== null && (
-        <p className="error" role="alert">
-          {error}
-        </p>
-      )}
       {isDirty && (
-        <div className="buttons save-bar">
-          <button type="button" disabled={isSaving} onClick={() => void save()}>
-            {isSaving ? 'Saving…' : 'Save'}
-          </button>
-          <button
-            type="button"
-            className="secondary"
-            disabled={isSaving}
-            onClick={() => dropDraft(entityType, entityId)}
-          >
-            Revert
-          </button>
+        <div className="save-bar">
+          {error !== null && (
+            <p className="error" role="alert">
+              {error}
+            </p>
+          )}
+          <div className="buttons">
+            <button type="button" disabled={isSaving} onClick={() => void save()}>
+              {isSaving ? 'Saving…' : 'Save'}
+            </button>
+            <button type="button" className="secondary" disabled={isSaving} onClick={revert}>
+              Revert
+            </button>
+          </div>
         </div>
       )}
     </section>

@@ -54,6 +54,18 @@ describe('the Entities panel', () => {
     }
   });
 
+  it('fits a narrow window, where the details take the place of the table, and a wide one', async () => {
+    await session.page.setViewportSize({ width: 860, height: 800 });
+    await panel.getByRole('grid').waitFor({ state: 'hidden' });
+    await session.screenshot('panel-narrow');
+    assert.deepEqual(await axeFindings(), []);
+    await session.page.setViewportSize({ width: 1960, height: 900 });
+    await panel.getByRole('grid').waitFor();
+    await session.screenshot('panel-wide');
+    assert.deepEqual(await axeFindings(), []);
+    await session.page.setViewportSize({ width: 1280, height: 800 });
+  });
+
   it('is used by keyboard alone: search, move, open the details and leave them', async () => {
     await panel.getByRole('grid').focus();
     await session.page.keyboard.press('/');
