@@ -31,8 +31,9 @@ async function startUp(host: Host): Promise<void> {
 }
 
 async function showDemo(host: Host): Promise<void> {
-  const state = host.database.state.kind === 'no-database' ? await host.database.create() : host.database.state;
+  // The view first, so that nothing else is seen while the database is made.
   await host.changesView.focus();
+  const state = host.database.state.kind === 'no-database' ? await host.database.create() : host.database.state;
   if (state.kind !== 'ready') return;
   const types = await state.data.listEntityTypes();
   if (types.length === 0) await state.data.createSampleData();

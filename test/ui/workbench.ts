@@ -70,7 +70,9 @@ export class Workbench {
 
   async chooseFromMenu(row: Locator, title: string): Promise<void> {
     await this.contextMenu(row);
-    await this.page.getByRole('menuitem', { name: title }).click();
+    // The whole title: "Retry" is not "Edit & Retry". A keybinding may follow it.
+    const whole = new RegExp(`^${title.replaceAll(/[.*+?^${}()|[\]\\]/g, '\\$&')}($| (Ctrl|Cmd|F\\d|Delete|⌘))`);
+    await this.page.getByRole('menuitem', { name: whole }).first().click();
   }
 
   /** The editor tab with this title. */
