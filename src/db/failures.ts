@@ -80,6 +80,9 @@ export function canonical(type: EntityType, entityId: string): string {
   return entityId;
 }
 
+/** What was tried: a change, or a write that is to become one. */
+export type Attempted = Pick<Change, 'entityType' | 'entityId' | 'operation' | 'data'>;
+
 export interface MissingParent {
   readonly entityType: string;
   readonly entityId: string;
@@ -88,12 +91,12 @@ export interface MissingParent {
 }
 
 /** Says it in a person's words, where Postgres names a constraint. */
-export function describeMissing(change: Change, parent: MissingParent): string {
+export function describeMissing(change: Attempted, parent: MissingParent): string {
   return `${change.entityType} "${change.entityId}" refers to ${parent.entityType} "${parent.entityId}" by ${parent.column}, and there is none. Correct ${parent.column}, or insert that ${parent.entityType}.`;
 }
 
 /** The entity a foreign-key failure misses, when the constraint points to an entity type's key. */
-export function missingParent(change: Change, entityTypes: EntityTypes, error: unknown): MissingParent | undefined {
+export function missingParent(change: Attempted, entityTypes: EntityTypes, error: unknown): MissingParent | undefined {
   if (!(error instanceof SqlError) || error.sqlState !== FOREIGN_KEY_VIOLATION || change.operation === 'delete')
     return undefined;
   const type = entityTypes.get(change.entityType);
@@ -119,7 +122,8 @@ function describeSqlFailure(change: Change, type: EntityType | undefined, error:
   };
 }
 
-function explain(change: Change, type: EntityType | undefined, error: SqlError): string {
+/** What Postgres refused, with the names and values a person knows. */
+export function explain(change: Attempted, type: EntityType | undefined, error: SqlError): string {
   const name = `${change.entityType} "${change.entityId}"`;
   if (error.sqlState === UNIQUE_VIOLATION && change.operation === 'insert' && isKeyConstraint(type, error)) {
     return `${name} exists already. Make the change an update, or use another id.`;

@@ -18,7 +18,7 @@ import {
   updateAndRecord,
 } from '../db/entity-statements.ts';
 import type { EntityType, EntityTypes } from '../db/entity-types.ts';
-import { canonical, checkPayload } from '../db/failures.ts';
+import { type Attempted, canonical, checkPayload, describeMissing, explain, missingParent } from '../db/failures.ts';
 import { SqlError } from '../db/sql-error.ts';
 
 export interface WriteContext {
@@ -65,7 +65,7 @@ export async function upsertEntity(
         : await update(context, type, id, differing(type, data, state.wanted, state.current), state.current, draft);
     return { entity, draft };
   } catch (error) {
-    throw asEntityError(error, type, id);
+    throw asEntityError(error, context.entityTypes, { entityType, entityId: id, operation: 'update', data });
   }
 }
 
@@ -83,7 +83,7 @@ export async function deleteEntity(context: WriteContext, entityType: string, en
     draft.entityDeleted(entityType, id);
     return { entity: {}, draft };
   } catch (error) {
-    throw asEntityError(error, type, id);
+    throw asEntityError(error, context.entityTypes, { entityType, entityId: id, operation: 'delete', data: null });
   }
 }
 
@@ -203,33 +203,29 @@ function refuseUnfit(type: EntityType, id: string, data: JsonObject): void {
   throw new LocalDataError(code, unfit.message, { entityType: type.entityType, entityId: id, ...unfit.concerns });
 }
 
-/** What Postgres refuses becomes an error that names the entity. */
-export function asEntityError(error: unknown, type: EntityType, id: string): unknown {
+/** What Postgres refuses becomes an error that names the entity, the value and the remedy. */
+function asEntityError(error: unknown, entityTypes: EntityTypes, attempted: Attempted): unknown {
   if (!(error instanceof SqlError)) return error;
-  const detail = error.detail === undefined ? '' : ` ${error.detail}`;
+  const { entityType, entityId } = attempted;
   const details = {
-    entityType: type.entityType,
-    entityId: id,
+    entityType,
+    entityId,
     sqlState: error.sqlState,
     ...(error.constraint === undefined ? {} : { constraint: error.constraint }),
     ...(error.column === undefined ? {} : { column: error.column }),
     ...(error.table === undefined ? {} : { table: error.table }),
   };
+  const name = `${entityType} "${entityId}"`;
   if (error.sqlState === '53100') {
-    return new LocalDataError(
-      'DISK_FULL',
-      `${type.entityType} "${id}" was not written: the disk is full. Free some space, then try again.`,
-      details,
-      { cause: error },
-    );
+    const message = `${name} was not written: the disk is full. Free some space, then try again.`;
+    return new LocalDataError('DISK_FULL', message, details, { cause: error });
   }
+  const parent = missingParent(attempted, entityTypes, error);
+  const why =
+    parent === undefined ? explain(attempted, entityTypes.get(entityType), error) : describeMissing(attempted, parent);
   const violated = error.sqlState.startsWith('23') || error.sqlState.startsWith('22') || error.sqlState === 'P0001';
-  return new LocalDataError(
-    violated ? 'CONSTRAINT_VIOLATION' : 'SQL_ERROR',
-    `${type.entityType} "${id}" was not written: ${error.message}.${detail} Correct the value, then try again.`,
-    details,
-    { cause: error },
-  );
+  const code = violated ? 'CONSTRAINT_VIOLATION' : 'SQL_ERROR';
+  return new LocalDataError(code, `${name} was not written. ${why}`, details, { cause: error });
 }
 
 /** Reads changes of one lane that still wait, oldest first. */

@@ -50,7 +50,10 @@ function noneNewest(): Record<ChangeStatus, readonly Change[]> {
   return { pending: [], retrying: [], failed: [], conflicted: [], blocked: [], applied: [], synced: [], discarded: [] };
 }
 
-/** Takes touched changes out of the list of the status they had and puts them into that of the status they have. */
+/**
+ * Takes touched changes out of the list of the status they had and puts them into that of the status they have. A list
+ * that holds none of them and receives none stays the same array.
+ */
 function mergeNewest(
   newest: Readonly<Record<ChangeStatus, readonly Change[]>>,
   touched: readonly Change[],
@@ -59,10 +62,22 @@ function mergeNewest(
   const touchedIds = new Set(touched.map((change) => change.id));
   const merged = { ...newest };
   for (const status of CHANGE_STATUSES) {
-    const entering = touched.filter((change) => change.status === status);
-    const staying = newest[status].filter((change) => !touchedIds.has(change.id));
-    if (entering.length === 0 && staying.length === newest[status].length) continue;
-    merged[status] = [...entering, ...staying].sort((a, b) => b.seq - a.seq).slice(0, limit);
+    const list = newest[status];
+    const arriving = touched.filter((change) => change.status === status);
+    const isHeld = list.some((change) => touchedIds.has(change.id));
+    if (arriving.length === 0 && !isHeld) continue;
+    const staying = isHeld ? list.filter((change) => !touchedIds.has(change.id)) : list;
+    merged[status] = join(arriving, staying, limit);
   }
   return merged;
+}
+
+/** Newest first; what arrives is mostly newer than all that stays, and then nothing need be sorted. */
+function join(arriving: readonly Change[], staying: readonly Change[], limit: number): readonly Change[] {
+  const newestStaying = staying[0]?.seq ?? -1;
+  const [only] = arriving;
+  if (arriving.length === 1 && only !== undefined && only.seq > newestStaying) {
+    return [only, ...(staying.length < limit ? staying : staying.slice(0, limit - 1))];
+  }
+  return [...arriving, ...staying].toSorted((a, b) => b.seq - a.seq).slice(0, limit);
 }
