@@ -187,14 +187,14 @@ async function seeRepaired(workbench: Workbench): Promise<Page> {
   const panel = await workbench.panel();
   await panel.getByRole('tab').filter({ hasText: /^Task/ }).click();
   await panel.getByRole('row', { name: /task-012/ }).click();
-  await panel.getByRole('complementary', { name: 'Task task-012' }).getByLabel('priority').waitFor();
+  await panel.getByRole('region', { name: 'Task task-012' }).getByLabel('priority').waitFor();
   return workbench.page;
 }
 
 async function readScreen(workbench: Workbench): Promise<ScreenFacts> {
   const rows = (await workbench.rows()).map(oneLine);
   const panel = await workbench.panel();
-  const priority = panel.getByRole('complementary', { name: 'Task task-012' }).getByLabel('priority');
+  const priority = panel.getByRole('region', { name: 'Task task-012' }).getByLabel('priority');
   const buttons = await panel.getByRole('tab').allInnerTexts();
   const changes = rows.map((row) => /^(Insert|Update|Delete) (\S+) (\S+)/.exec(row)).filter((match) => match !== null);
   return {
