@@ -26,7 +26,8 @@ const bundles = [
     external: ['vscode'],
     // Some packages' CommonJS hides its requires from the bundler.
     mainFields: ['module', 'main'],
-    minifySyntax: true,
+    minify: true,
+    keepNames: true,
   },
   {
     ...shared,

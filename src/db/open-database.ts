@@ -4,7 +4,7 @@ import { cpSync, existsSync, mkdirSync } from 'node:fs';
 import { access, constants, mkdir, mkdtemp, readFile, readdir, rename, rm } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { PGlite } from '@electric-sql/pglite';
-import { z } from 'zod';
+import * as z from 'zod';
 import { LocalDataError } from '../protocol/errors.ts';
 import { CAPTURED_CHANNEL, SCHEMA_CHANNEL } from './capture.ts';
 import { acquireDataDirectoryLock, type DataDirectoryLock, resolveDataDirectory } from './data-directory-lock.ts';

@@ -1,7 +1,7 @@
 // Opens the engine in process: the bundle's entry. The extension opens the same thing inside its worker.
 import { existsSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
-import { z } from 'zod';
+import * as z from 'zod';
 import { systemClock, type Clock } from '../db/clock.ts';
 import { DEFAULT_BATCH_SIZE } from '../db/change-processor.ts';
 import { openDatabase } from '../db/open-database.ts';

@@ -1,6 +1,6 @@
 // Schemas of what other extensions pass to the exported API. They guard the shape; what a value means (does the type
 // exist, does the column) is the engine's to say.
-import { z } from 'zod';
+import * as z from 'zod';
 import { CHANGE_STATUSES, type JsonObject, OPERATIONS } from '../protocol/changes.ts';
 import { LocalDataError } from '../protocol/errors.ts';
 

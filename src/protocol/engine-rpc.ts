@@ -1,7 +1,7 @@
 // What crosses the thread (or a pipe) to the engine: one list of methods with the schema of their arguments and what
 // becomes of a call that a restart interrupted. Adding a method to the face is one line here; the client and the server
 // are made from this list. Payloads are let through as they are: the engine checks them and has its own codes for them.
-import { z } from 'zod';
+import * as z from 'zod';
 import { CHANGE_STATUSES, type JsonObject, type JsonValue, type Operation } from './changes.ts';
 import type { CommitEvent, ImportProgress, StoreSnapshot } from './engine.ts';
 import { type ErrorDetails, ERROR_CODES, LocalDataError, type SerializedError } from './errors.ts';

@@ -1,5 +1,5 @@
 // What an engine in a thread is opened with: those options of `openLocalData` that are plain data.
-import { z } from 'zod';
+import * as z from 'zod';
 
 export const engineOptionsSchema = z.object({
   dataDir: z.string().optional(),

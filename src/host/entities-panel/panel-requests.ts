@@ -1,5 +1,5 @@
 // What the Entities panel may ask: the schemas of its messages, and the answers from the engine. Loaded with the panel.
-import { z } from 'zod';
+import * as z from 'zod';
 import type { LocalData } from '../../engine/local-data.ts';
 import { WAITING_STATUSES } from '../../protocol/changes.ts';
 import { type FromPanel, PANEL_COMMANDS, type PanelCall } from '../../protocol/panel.ts';
