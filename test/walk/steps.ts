@@ -196,7 +196,9 @@ async function readScreen(workbench: Workbench): Promise<ScreenFacts> {
   const panel = await workbench.panel();
   const priority = panel.getByRole('region', { name: 'Task task-012' }).getByLabel('priority');
   const buttons = await panel.getByRole('tab').allInnerTexts();
-  const changes = rows.map((row) => /^(Insert|Update|Delete) (\S+) (task-\d{3})/.exec(row)).filter((match) => match !== null);
+  const changes = rows
+    .map((row) => /^(Insert|Update|Delete) (\S+) (task-\d{3})/.exec(row))
+    .filter((match) => match !== null);
   return {
     groups: groupsOf(rows),
     waiting: changes.map(([, operation = '', type, id]) => `${operation.toLowerCase()} ${type} ${id}`),
