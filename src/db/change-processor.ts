@@ -2,7 +2,7 @@
 // each batch is applied and marked in one transaction, so a kill at any instant leaves both or neither.
 import type { Change } from '../protocol/changes.ts';
 import { applyChanges } from './apply-changes.ts';
-import { type ChangeRow, lightColumns, toChange } from './change-row.ts';
+import { type ChangeRow, PENDING, lightColumns, pendingColumns, toChange } from './change-row.ts';
 import { CommitDraft, type CommitLog } from './commit-log.ts';
 import type { Clock } from './clock.ts';
 import type { Database, Session } from './database.ts';
@@ -78,7 +78,8 @@ export class ChangeProcessor {
     await database.exclusive((session) => moveChanges(session, move, draft, { now, paused: !this.#started }));
     commits.publish(draft);
     while (this.#running !== undefined) await this.#running;
-    this.#run(() => true);
+    // Only what is due by now: a change that fails again waits for its time, or this would never end.
+    this.#run(() => true, now);
     await this.whenIdle();
   }
 
@@ -87,10 +88,10 @@ export class ChangeProcessor {
     while (this.#running !== undefined) await this.#running;
   }
 
-  #run(mayGoOn: () => boolean): void {
+  #run(mayGoOn: () => boolean, dueBy?: number): void {
     this.#cancelTimer?.();
     this.#cancelTimer = undefined;
-    const run = this.#drain(mayGoOn).then(
+    const run = this.#drain(mayGoOn, dueBy).then(
       () => this.#ended(undefined),
       (error: unknown) => this.#ended({ error }),
     );
@@ -114,23 +115,23 @@ export class ChangeProcessor {
     if (this.#running === undefined) commits.setProcessor(this.#started ? 'idle' : 'stopped');
   }
 
-  async #drain(mayGoOn: () => boolean): Promise<void> {
+  async #drain(mayGoOn: () => boolean, dueBy: number | undefined): Promise<void> {
     // Lets calls that arrived together get in before the batch, and the caller of `wake` go on.
     await Promise.resolve();
     while (mayGoOn()) {
       this.#wokenMeanwhile = false;
-      const done = await this.#parts.database.exclusive((session) => this.#runBatch(session));
+      const done = await this.#parts.database.exclusive((session) => this.#runBatch(session, dueBy));
       if (done === 0 && !this.#wokenMeanwhile) break;
     }
     if (this.#started) await this.#armTimer();
   }
 
   /** Gives how many changes were taken. */
-  async #runBatch(session: Session): Promise<number> {
+  async #runBatch(session: Session, dueBy: number | undefined): Promise<number> {
     const { entityTypes, schedule, clock, commits, beginTransaction, afterCommit } = this.#parts;
     const now = clock.now();
     if (commits.counts.pending === 0 && commits.counts.retrying === 0) return 0;
-    const { batch, settles } = await this.#takeBatch(session, now);
+    const { batch, settles } = await this.#takeBatch(session, now, dueBy ?? now);
     if (batch.length === 0) return 0;
     commits.setProcessor('processing');
     const draft = await session.transaction(async () => {
@@ -147,13 +148,17 @@ export class ChangeProcessor {
   }
 
   /** The batch, and the `seq` up to which nothing is pending once it is done. */
-  async #takeBatch(session: Session, now: number): Promise<{ readonly batch: Change[]; readonly settles: number }> {
+  async #takeBatch(
+    session: Session,
+    now: number,
+    dueBy: number,
+  ): Promise<{ readonly batch: Change[]; readonly settles: number }> {
     const { schedule } = this.#parts;
     const columns = lightColumns('c');
     // A clock that stepped back must not make a retry wait longer than the cap.
     const beyondCap = now + schedule.limits.maxDelayMs;
     const pending = await session.runList<ChangeRow>(
-      `SELECT json_agg(b) AS rows FROM (SELECT ${columns} FROM (
+      `SELECT json_agg(b) AS rows FROM (SELECT ${pendingColumns('c')} FROM (
          SELECT p.*, sum(pg_column_size(p.data)) OVER (ORDER BY p.seq) - coalesce(pg_column_size(p.data), 0) AS bytes_before
          FROM (SELECT * FROM local_changes WHERE status = 'pending' AND seq > $1 ORDER BY seq LIMIT ${this.#parts.batchSize}) p) c
        WHERE coalesce(c.bytes_before, 0) < ${BATCH_BYTES} ORDER BY c.seq) b`,
@@ -165,9 +170,9 @@ export class ChangeProcessor {
         : await session.run<ChangeRow>(
             `SELECT ${columns} FROM local_changes c WHERE c.status = 'retrying' AND (c.next_attempt_at <= $1 OR c.next_attempt_at > $2)
              ORDER BY c.seq LIMIT ${this.#parts.batchSize}`,
-            [now, beyondCap],
+            [dueBy, beyondCap],
           );
-    const rows = await this.#completeTransactions(session, [...due, ...pending]);
+    const rows = await this.#completeTransactions(session, [...due, ...pending.map((row) => ({ ...row, ...PENDING }))]);
     const batch = rows.sort((a, b) => a.seq - b.seq).map((row) => toChange(row, { now, paused: false }));
     return { batch, settles: pending.at(-1)?.seq ?? 0 };
   }

@@ -55,6 +55,29 @@ export function lightColumns(alias: string): string {
   return LIGHT_COLUMNS.map((column) => `${alias}.${column}`).join(', ');
 }
 
+/** The columns in which pending changes differ; the rest is {@link PENDING}. Half the bytes of a batch. */
+export function pendingColumns(alias: string): string {
+  const constant = new Set(Object.keys(PENDING));
+  return LIGHT_COLUMNS.filter((column) => !constant.has(column))
+    .map((column) => `${alias}.${column}`)
+    .join(', ');
+}
+
+/** What all pending changes have in common. */
+export const PENDING = {
+  status: 'pending',
+  processed_local: false,
+  processed_sync: false,
+  error: null,
+  failure: null,
+  blocked_by: null,
+  next_attempt_at: null,
+  applied_at: null,
+  discarded_at: null,
+  previous: null,
+  result: null,
+} as const satisfies Partial<ChangeRow>;
+
 /** Select list with the entity before and after; an absent `result` of an applied change is what `data` says. */
 export function allColumns(alias: string): string {
   const applied = `${alias}.result IS NULL AND ${alias}.processed_local`;
