@@ -88,10 +88,14 @@ describe('the Entities panel', () => {
   });
 
   it('keeps filter, sort and selection while it is hidden, and when the window is loaded again', async () => {
+    // Each step is seen before the next: a row that is about to move is no row to click.
     await panel.getByRole('searchbox').fill('restore');
+    await panel.getByRole('status').filter({ hasText: ' of ' }).waitFor();
     await panel.getByRole('columnheader', { name: 'title' }).click();
     await panel.locator('[role="columnheader"][aria-sort="ascending"]').waitFor();
+    await session.page.waitForTimeout(500);
     await row('Time the restore').click();
+    await row('Time the restore').and(panel.locator('[aria-selected="true"]')).waitFor();
     await hideAndShow();
     await isAsLeft();
     workbench = await session.reload();
