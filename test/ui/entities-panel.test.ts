@@ -98,6 +98,8 @@ describe('the Entities panel', () => {
     await row('Time the restore').and(panel.locator('[aria-selected="true"]')).waitFor();
     await hideAndShow();
     await isAsLeft();
+    // VS Code in a browser writes down what its tabs keep every few seconds, not at every keystroke.
+    await session.page.waitForTimeout(8_000);
     workbench = await session.reload();
     await workbench.tab('Entities').waitFor({ timeout: 60_000 });
     panel = await workbench.panel();
