@@ -1,10 +1,10 @@
 // Builds everything that ships: the extension (CommonJS), the engine and its thread (ES modules), the panel, PGlite's
 // assets, the types, and the template data directory. Fails when an asset is missing rather than at run time.
 import { spawnSync } from 'node:child_process';
-import { cpSync, existsSync, mkdirSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { cpSync, existsSync, mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { basename, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { build, context } from 'esbuild';
+import { build, context, transform } from 'esbuild';
 
 const root = fileURLToPath(new URL('.', import.meta.url));
 const dist = join(root, 'dist');
@@ -20,14 +20,20 @@ const bundles = [
     entryPoints: { extension: 'src/extension.ts' },
     outdir: 'dist',
     outExtension: { '.js': '.cjs' },
+    chunkNames: 'extension/[name]-[hash]',
     platform: 'node',
-    format: 'cjs',
+    format: 'esm',
+    splitting: true,
     target: 'node20',
     external: ['vscode'],
     // Some packages' CommonJS hides its requires from the bundler.
     mainFields: ['module', 'main'],
-    minify: true,
-    keepNames: true,
+    // Names stay as they are: stack traces are read by people.
+    minifyWhitespace: true,
+    minifySyntax: true,
+    sourcemap: 'inline',
+    write: false,
+    plugins: [{ name: 'split-commonjs', setup: ({ onEnd }) => onEnd(writeAsCommonJs) }],
   },
   {
     ...shared,
@@ -70,6 +76,29 @@ if (watch) {
   await Promise.all(bundles.map((options) => build(options)));
   if (withTypes) emitTypes();
   run('scripts/build-template.ts');
+}
+
+/**
+ * The extension is CommonJS, and only what activation needs may load with it (parsing all of it takes longer than all else
+ * that activation does). The bundler splits ES modules only, so that its parts are turned into CommonJS one by one.
+ */
+async function writeAsCommonJs({ outputFiles = [] }) {
+  rmSync(join(dist, 'extension'), { recursive: true, force: true });
+  mkdirSync(join(dist, 'extension'));
+  for (const { path, text } of outputFiles) {
+    const { code, map } = await transform(text, {
+      format: 'cjs',
+      platform: 'node',
+      target: 'node20',
+      supported: { 'dynamic-import': false },
+      minifyWhitespace: true,
+      minifySyntax: true,
+      sourcemap: true,
+      sourcefile: basename(path),
+    });
+    writeFileSync(path, `${code}//# sourceMappingURL=${basename(path)}.map\n`);
+    writeFileSync(`${path}.map`, map);
+  }
 }
 
 /** What PGlite loads from beside its bundle; `initdb.wasm` only where there is no template. */

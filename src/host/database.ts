@@ -4,8 +4,8 @@ import * as vscode from 'vscode';
 import type { LocalData } from '../engine/local-data.ts';
 import { LocalDataError } from '../protocol/errors.ts';
 import { CONTEXT_KEYS } from './contributions.ts';
-import { type KnownDatabase, adoptDatabase } from '../worker/data-location.ts';
-import { type DataPlace, findPlace, personalPlace } from './data-place.ts';
+import type { KnownDatabase } from '../worker/data-location.ts';
+import type { DataPlace } from './data-place.ts';
 import type { Engine } from './engine.ts';
 import { CannotActError, type Remedy } from './notices.ts';
 import type { Settings } from './settings.ts';
@@ -69,6 +69,7 @@ export class Database implements vscode.Disposable {
   usePersonal(): Promise<DatabaseState> {
     return this.#inTurn(async () => {
       if (!vscode.workspace.isTrusted) return this.#set({ kind: 'restricted' });
+      const { personalPlace } = await import('./data-place.ts');
       await this.#start(personalPlace(this.#context, this.#settings()));
     });
   }
@@ -77,6 +78,7 @@ export class Database implements vscode.Disposable {
     return this.#inTurn(async () => {
       const place = await this.#locate();
       if (place === undefined) return;
+      const { adoptDatabase } = await import('../worker/data-location.ts');
       await adoptDatabase(place, unclaimed);
       await this.#start(place);
     });
@@ -145,6 +147,7 @@ export class Database implements vscode.Disposable {
       this.#set({ kind: 'restricted' });
       return undefined;
     }
+    const { findPlace } = await import('./data-place.ts');
     const place = await findPlace(this.#context, this.#settings());
     if (place === undefined) this.#set({ kind: 'no-folder' });
     return place;

@@ -14,9 +14,9 @@ import {
   checked,
   definitionOf,
   requestMessageSchema,
-  wireSize,
 } from '../protocol/engine-rpc.ts';
 import { LocalDataError, type SerializedError, serializeError } from '../protocol/errors.ts';
+import { wireSize } from '../protocol/wire-size.ts';
 
 type AnyMethod = (...args: readonly unknown[]) => unknown;
 

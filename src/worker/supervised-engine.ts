@@ -3,9 +3,10 @@
 // known is never sent twice and never reported as failed: its caller is told to look.
 import { setTimeout as delay } from 'node:timers/promises';
 import type { CommitEvent, ImportProgress, StoreSnapshot } from '../protocol/engine.ts';
-import { MESSAGE_BYTE_CAP, type RemoteMethod, wireSize } from '../protocol/engine-rpc.ts';
+import { MESSAGE_BYTE_CAP, type RemoteMethod } from '../protocol/engine-rpc.ts';
 import type { LocalData } from '../engine/local-data.ts';
 import { LocalDataError } from '../protocol/errors.ts';
+import { wireSize } from '../protocol/wire-size.ts';
 import type { StoreOptions } from '../stores/local-data-stores.ts';
 import { type CallSupervision, type EngineCaller, localDataOver } from './client.ts';
 import { EngineThread, type EngineThreadOptions } from './engine-thread.ts';

@@ -14,6 +14,8 @@ import { task } from './sample-tasks.ts';
 const PENDING = 100_000;
 const RECORD_AT_ONCE = 1_000;
 const ROUNDS = 3;
+/** VS Code takes a click on an icon of the activity bar within 300 ms of the last for a slip and ignores it. */
+const DOUBLE_CLICK_MS = 500;
 
 export async function measureVscode(report: Report): Promise<void> {
   await builtVsix();
@@ -78,6 +80,7 @@ async function timeOfOpening(workbench: Workbench): Promise<number> {
   const icon = page.locator('.activitybar .action-item').filter({ has: page.locator('[aria-label^="Local Data"]') });
   await showExplorer(workbench);
   await row.waitFor({ state: 'hidden' });
+  await pause(DOUBLE_CLICK_MS);
   return timed(async () => {
     await icon.click();
     await row.waitFor();

@@ -1,8 +1,8 @@
 // Makes one commit event of several, so that a panel is told at most a few times a second. Where the whole would be too
 // large to send, it says only what has to be read again. The order of what happened to one entity is kept.
 import type { Change, Entity } from '../../protocol/changes.ts';
-import { wireSize } from '../../protocol/engine-rpc.ts';
 import type { CommitEvent, EntityDelta, EntityTypeInfo } from '../../protocol/engine.ts';
+import { wireSize } from '../../protocol/wire-size.ts';
 
 const LARGEST_BYTES = 1024 * 1024;
 
