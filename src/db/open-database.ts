@@ -173,6 +173,8 @@ async function start(dataDir: string, isNew: boolean): Promise<PGlite> {
       ...(isNew ? { initDbStartParams: ['--wal-segsize=1'] } : {}),
     });
   } catch (error) {
+    // A half made directory would be taken for a damaged one by the next who opens it.
+    if (isNew) await rm(dataDir, { recursive: true, force: true });
     if (isNew || isDiskError(error)) throw asDirectoryError(dataDir, error);
     throw new LocalDataError(
       'DATA_DIRECTORY_CORRUPT',
@@ -206,7 +208,20 @@ async function prepare(pglite: PGlite): Promise<Database> {
   return database;
 }
 
+/** The errors of disks, by the numbers that the file system inside WebAssembly throws instead of Node's codes. */
+const WASI_CODES: ReadonlyMap<unknown, string> = new Map([
+  [2, 'EACCES'],
+  [19, 'EDQUOT'],
+  [51, 'ENOSPC'],
+  [54, 'ENOTDIR'],
+  [63, 'EPERM'],
+  [69, 'EROFS'],
+]);
+
 function errorCode(error: unknown): string | undefined {
+  if (typeof error === 'object' && error !== null && 'errno' in error && !('code' in error)) {
+    return WASI_CODES.get(error.errno);
+  }
   return error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : undefined;
 }
 

@@ -15,7 +15,13 @@ export type DatabaseState =
   | { readonly kind: 'no-folder' }
   | { readonly kind: 'no-database'; readonly place: DataPlace }
   | { readonly kind: 'starting'; readonly place: DataPlace }
-  | { readonly kind: 'ready'; readonly place: DataPlace; readonly data: LocalData }
+  /** `pausedBecause`: processing was paused without being asked to, since it ended the engine again and again. */
+  | {
+      readonly kind: 'ready';
+      readonly place: DataPlace;
+      readonly data: LocalData;
+      readonly pausedBecause: Error | null;
+    }
   | { readonly kind: 'in-use'; readonly place: DataPlace; readonly pid: number | null; readonly since: number | null }
   | { readonly kind: 'failed'; readonly place: DataPlace | null; readonly error: Error }
   | { readonly kind: 'closed' };
@@ -171,7 +177,13 @@ export class Database implements vscode.Disposable {
       this.#engine = undefined;
       this.#fail(error, place);
     });
-    this.#set({ kind: 'ready', place, data: this.#engine.data });
+    const { data } = this.#engine;
+    this.#engine.onDidPause((pausedBecause) => {
+      const { state } = this;
+      if (state.kind !== 'ready' || state.data !== data || state.pausedBecause === pausedBecause) return;
+      this.#set({ ...state, pausedBecause });
+    });
+    this.#set({ kind: 'ready', place, data, pausedBecause: null });
   }
 
   async #stop(): Promise<void> {

@@ -9,6 +9,8 @@ export interface Engine {
   readonly data: LocalData;
   /** Called when the engine ended and could not be brought back; a single end is repaired without a word. */
   onDidDie(listener: (error: Error) => void): void;
+  /** Called with why processing was paused without being asked to, and with null once a person has resumed it. */
+  onDidPause(listener: (reason: Error | null) => void): void;
   stop(): Promise<void>;
 }
 
@@ -41,6 +43,11 @@ export async function startEngine({ place, settings, workerFile, log }: EngineRe
     onDidDie: (listener) => {
       engine.onStatus((status) => {
         if (status.kind === 'failed') listener(status.error);
+      });
+    },
+    onDidPause: (listener) => {
+      engine.onStatus((status) => {
+        if (status.kind === 'ready') listener(status.pausedBecause ?? null);
       });
     },
     stop: () => engine.close(),

@@ -69,9 +69,14 @@ function appearanceOf(state: DatabaseState): Appearance | undefined {
       return { text: '$(warning) Local Data', tooltip: 'The database could not be opened', warns: true };
     case 'ready': {
       const { counts, processor } = state.data.stores.changes.getState();
-      return appearanceOfChanges(counts, processor);
+      const appearance = appearanceOfChanges(counts, processor);
+      return state.pausedBecause === null ? appearance : stoppedByTrouble(appearance, state.pausedBecause);
     }
   }
+}
+
+function stoppedByTrouble({ text }: Appearance, { message }: Error): Appearance {
+  return { text, tooltip: `${message} Click to see the changes.`, warns: true };
 }
 
 function appearanceOfChanges(counts: ChangeCounts = noChanges(), processor: ProcessorState): Appearance {

@@ -15,7 +15,8 @@ import { StoresMirror } from './stores-mirror.ts';
 
 export type EngineStatus =
   | { readonly kind: 'starting' }
-  | { readonly kind: 'ready' }
+  /** `pausedBecause`: applying changes ended the engine again and again, so that the last one was not told to go on. */
+  | { readonly kind: 'ready'; readonly pausedBecause?: LocalDataError }
   | { readonly kind: 'restarting'; readonly reason: Error }
   | { readonly kind: 'failed'; readonly error: Error }
   | { readonly kind: 'closed' };
@@ -31,6 +32,8 @@ export interface SupervisionLimits {
   readonly closeMs: number;
   /** Ends of the thread within a minute that nobody asked for, after which it stays down. */
   readonly restartsPerMinute: number;
+  /** Ends of the thread while it applied changes, one after the other, after which it is started with processing paused. */
+  readonly deathsUntilPaused: number;
   /** The first wait before a restart; doubles. */
   readonly backoffMs: number;
 }
@@ -44,10 +47,16 @@ const LIMITS: SupervisionLimits = {
   // VS Code gives an extension five seconds to end.
   closeMs: 4_000,
   restartsPerMinute: 5,
+  deathsUntilPaused: 3,
   backoffMs: 100,
 };
 
 export interface SupervisedEngineOptions extends EngineThreadOptions {
+  /**
+   * Whether the change processor runs. `workerData` always opens it stopped and it is started from here, so that a
+   * pause outlives the thread, and what applying does cannot hinder the opening.
+   */
+  readonly startProcessor?: boolean;
   readonly stores?: StoreOptions;
   readonly limits?: Partial<SupervisionLimits>;
   /** Told what no caller is told: ends of the thread, listeners that throw. */
@@ -77,12 +86,15 @@ export class SupervisedEngine implements EngineCaller {
   #crashes: number[] = [];
   #restartTimer: NodeJS.Timeout | undefined;
   #closing: Promise<void> | undefined;
-  /** What was last asked of the change processor; a new thread is told. */
-  #processor: 'startChangeProcessor' | 'stopChangeProcessor' | undefined;
+  #runsProcessor: boolean;
+  /** Since the processor last came to rest. */
+  #deathsWhileApplying = 0;
+  #pausedBecause: LocalDataError | undefined;
 
   constructor(options: SupervisedEngineOptions) {
     this.#options = options;
     this.#limits = { ...LIMITS, ...options.limits };
+    this.#runsProcessor = options.startProcessor ?? false;
     this.mirror = new StoresMirror(options.stores ?? {}, (error) => this.reportError(error));
     this.data = localDataOver(this);
   }
@@ -103,6 +115,7 @@ export class SupervisedEngine implements EngineCaller {
   async start(): Promise<void> {
     try {
       await this.#openThread();
+      await this.#startProcessor();
     } catch (error) {
       if (this.#closing !== undefined) throw closedError();
       const failure = asError(error);
@@ -115,7 +128,7 @@ export class SupervisedEngine implements EngineCaller {
   call(method: RemoteMethod, args: readonly unknown[], supervision: CallSupervision): Promise<unknown> {
     const refusal = this.#refusal(method, args, supervision);
     if (refusal !== undefined) return Promise.reject(refusal);
-    if (method === 'startChangeProcessor' || method === 'stopChangeProcessor') this.#processor = method;
+    if (method === 'startChangeProcessor' || method === 'stopChangeProcessor') this.#noteProcessor(method);
     const call = new PendingCall(this.#nextId++, method, args, supervision);
     this.#calls.set(call.id, call);
     this.#armTimer(call);
@@ -177,7 +190,8 @@ export class SupervisedEngine implements EngineCaller {
   #becomeReady(): void {
     const thread = this.#thread;
     if (thread === undefined || this.#closing !== undefined) return;
-    this.#setStatus({ kind: 'ready' });
+    const pausedBecause = this.#pausedBecause;
+    this.#setStatus({ kind: 'ready', ...(pausedBecause === undefined ? {} : { pausedBecause }) });
     for (const call of this.#calls.values()) {
       if (call.thread === undefined) this.#send(call, thread);
     }
@@ -189,6 +203,7 @@ export class SupervisedEngine implements EngineCaller {
     if (this.#closing !== undefined) return;
     const purpose = this.#terminating.get(thread);
     this.reportError(purpose ?? end);
+    this.#noteDeath(purpose ?? end);
     for (const call of this.#calls.values()) this.#outlive(call);
     if (purpose === undefined) this.#restartAfterCrash(end);
     else this.#restartAfter(0, purpose);
@@ -215,7 +230,7 @@ export class SupervisedEngine implements EngineCaller {
     if (this.#closing !== undefined) return;
     try {
       await this.#openThread();
-      await this.#restoreProcessor();
+      await this.#startProcessor();
     } catch (error) {
       if (this.#closing !== undefined) return;
       const failure = asError(error);
@@ -229,12 +244,31 @@ export class SupervisedEngine implements EngineCaller {
   }
 
   /** A thread that ends during this is `#onEnded`'s business; one that is long about it goes on meanwhile. */
-  async #restoreProcessor(): Promise<void> {
+  async #startProcessor(): Promise<void> {
     const thread = this.#thread;
-    if (this.#processor === undefined || thread === undefined) return;
-    const told = new PendingCall(0, this.#processor, [], {});
+    if (!this.#runsProcessor || thread === undefined) return;
+    const told = new PendingCall(0, 'startChangeProcessor', [], {});
     told.sendTo(thread, () => {});
     await Promise.race([told.result, thread.ended, delay(this.#limits.closeMs, undefined, { ref: false })]);
+  }
+
+  #noteProcessor(method: 'startChangeProcessor' | 'stopChangeProcessor'): void {
+    this.#runsProcessor = method === 'startChangeProcessor';
+    this.#deathsWhileApplying = 0;
+    if (this.#pausedBecause === undefined) return;
+    this.#pausedBecause = undefined;
+    if (this.#status.kind === 'ready') this.#setStatus({ kind: 'ready' });
+  }
+
+  /** A change whose applying kills the thread would kill each one that comes after. */
+  #noteDeath(reason: Error): void {
+    if (this.mirror.stores.changes.getState().processor !== 'processing') return;
+    this.#deathsWhileApplying += 1;
+    if (this.#deathsWhileApplying < this.#limits.deathsUntilPaused || !this.#runsProcessor) return;
+    this.#runsProcessor = false;
+    this.#crashes = [];
+    this.#pausedBecause = pausedError(this.#deathsWhileApplying, reason);
+    this.reportError(this.#pausedBecause);
   }
 
   #fail(error: Error): void {
@@ -350,6 +384,9 @@ export class SupervisedEngine implements EngineCaller {
   }
 
   #onCommit(event: CommitEvent): void {
+    // At rest after having applied: what was at hand did no harm.
+    const { processor } = this.mirror.stores.changes.getState();
+    if (processor === 'processing' && event.processor === 'idle') this.#deathsWhileApplying = 0;
     this.mirror.commit(event);
     for (const call of this.#calls.values()) this.#noteProgress(call);
   }
@@ -403,6 +440,15 @@ function gaveUpError(method: RemoteMethod): LocalDataError {
     'ENGINE_RESTARTED',
     `The engine was restarted twice while ${method} was under way, which changes nothing and was given up. Try again, or try less at once.`,
     { method },
+  );
+}
+
+function pausedError(deaths: number, reason: Error): LocalDataError {
+  return new LocalDataError(
+    'INTERNAL',
+    `Processing is paused: applying changes ended the engine ${deaths} times in a row. Discard or edit the change that does it, the first that waits, then resume processing.`,
+    { deaths },
+    { cause: reason },
   );
 }
 

@@ -1,7 +1,7 @@
 // What people, files and disks get wrong. Each gets an error that names the thing, the value and the remedy; nothing
 // that was recorded before is lost, and nothing is half done.
 import assert from 'node:assert/strict';
-import { execFileSync } from 'node:child_process';
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { cp, mkdir, mkdtemp, readFile, rm, stat, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -420,6 +420,21 @@ describe('bad input', function () {
       }
     });
 
+    it('says the same when the disk fills while a database is made without a template', async function () {
+      const disk = mountDisk(join(folder, 'shrinking'), '80m');
+      if (disk === undefined) return this.skip();
+      const dataDir = join(disk.path, 'parent', 'data');
+      const shrinks = disk.remountOnce(join(dataDir, 'base'), 'size=12m');
+      try {
+        const refusal = await refusalOf(() => openLocalData({ dataDir, templateDir: null }));
+        assertSays(refusal, 'DISK_FULL', dataDir, /Free some space/);
+        assert.equal(await stat(dataDir).catch(() => undefined), undefined);
+      } finally {
+        shrinks.kill();
+        disk.unmount();
+      }
+    });
+
     it('says that the disk is full, loses nothing that was recorded, and goes on once there is room', async function () {
       const disk = mountDisk(join(folder, 'filling'), '120m');
       if (disk === undefined) return this.skip();
@@ -472,6 +487,8 @@ async function fillAndRecover(dataDir: string, disk: Disk): Promise<void> {
 interface Disk {
   readonly path: string;
   remount(option: string): void;
+  /** As soon as the path is there, in a process of its own: making a database keeps this one busy. */
+  remountOnce(path: string, option: string): ChildProcess;
   unmount(): void;
 }
 
@@ -488,6 +505,8 @@ function mountDisk(path: string, size: string): Disk | undefined {
   return {
     path,
     remount: (option) => run('mount', '-o', `remount,${option}`, path),
+    remountOnce: (awaited, option) =>
+      spawn('sh', ['-c', 'until [ -e "$0" ]; do :; done; mount -o "remount,$1" "$2"', awaited, option, path]),
     // Lazily, since a database that could not be made may hold on to its files.
     unmount: () => run('umount', '--lazy', path),
   };

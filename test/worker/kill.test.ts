@@ -10,6 +10,7 @@ import { fileURLToPath } from 'node:url';
 import type { LocalData } from '../../src/engine/local-data.ts';
 import { LocalDataError } from '../../src/protocol/errors.ts';
 import { openInWorker } from '../../src/worker/open-in-worker.ts';
+import type { SupervisedEngine } from '../../src/worker/supervised-engine.ts';
 import { openLocalData } from '../support/engine.ts';
 import { workerFile } from './worker-file.ts';
 
@@ -71,7 +72,47 @@ describe('A killed engine', function () {
     assert.equal(await reopened.countEntities('Item'), 42);
     await reopened.close();
   });
+
+  it('by the change it applies is opened with processing paused after three deaths, and the change can be discarded', async () => {
+    const limits = { pingMs: 300, closeMs: 300 };
+    const engine = await openInWorker({ engine: { dataDir }, workerFile: workerFile(), limits });
+    const { data } = engine;
+    try {
+      await data.exec(`CREATE TABLE items (id text PRIMARY KEY, n int NOT NULL);
+        CREATE FUNCTION never_ends() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN LOOP NULL; END LOOP; END $$;
+        CREATE TRIGGER never_ends BEFORE INSERT ON items FOR EACH ROW WHEN (NEW.n < 0) EXECUTE FUNCTION never_ends();`);
+      await data.registerEntityType({ entityType: 'Item', table: 'items' });
+      const [deadly, harmless] = await data.recordChanges([
+        { entityType: 'Item', entityId: 'deadly', operation: 'insert', data: { n: -1 } },
+        { entityType: 'Item', entityId: 'harmless', operation: 'insert', data: { n: 1 } },
+      ]);
+      assert.ok(deadly !== undefined && harmless !== undefined);
+      await pausedWhileAsked(engine);
+      assert.equal((await data.getChange(deadly.id))?.status, 'pending');
+      await data.discardChange(deadly.id);
+      data.startChangeProcessor();
+      await data.whenIdle();
+      assert.equal((await data.getChange(harmless.id))?.status, 'applied');
+      assert.deepEqual(engine.status, { kind: 'ready' });
+    } finally {
+      await engine.close();
+    }
+  });
 });
+
+/** A thread that hangs is noticed by who asks it something: asks each one until the engine is opened paused. */
+function pausedWhileAsked(engine: SupervisedEngine): Promise<void> {
+  return new Promise((resolve) => {
+    const ask = () => {
+      const { status } = engine;
+      if (status.kind !== 'ready') return;
+      if (status.pausedBecause !== undefined) resolve();
+      else engine.data.query('SELECT 1', [], { timeoutMs: 300 }).catch(() => undefined);
+    };
+    engine.onStatus(ask);
+    ask();
+  });
+}
 
 /** Twenty writes, then a query that never ends beside another write and a read. */
 async function survivesRunaway(data: LocalData, round: number): Promise<void> {

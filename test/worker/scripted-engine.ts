@@ -3,7 +3,7 @@ import { appendFileSync, readFileSync } from 'node:fs';
 import { workerData } from 'node:worker_threads';
 import type { CallOptions, LocalData } from '../../src/engine/local-data.ts';
 import { noChanges } from '../../src/protocol/changes.ts';
-import type { CommitEvent, ImportOptions, ImportProgress } from '../../src/protocol/engine.ts';
+import type { CommitEvent, ImportOptions, ImportProgress, ProcessorState } from '../../src/protocol/engine.ts';
 import { LocalDataError } from '../../src/protocol/errors.ts';
 import { acquireDataDirectoryLock } from '../../src/db/data-directory-lock.ts';
 import { serveThread } from '../../src/worker/serve-thread.ts';
@@ -13,11 +13,13 @@ export interface Script {
   /** Every start and every statement is written there, a line each. */
   readonly journal: string;
   readonly failToOpen?: 'always' | 'after-first';
+  /** Ends the thread as soon as the processor is started, as a change does that cannot be applied without harm. */
+  readonly applyingKills?: boolean;
 }
 
 const script = workerData as Script;
 const listeners = new Set<(event: CommitEvent) => void>();
-let processor: 'idle' | 'stopped' = 'idle';
+let processor: ProcessorState = 'stopped';
 
 function note(line: string): void {
   appendFileSync(script.journal, `${line}\n`);
@@ -68,6 +70,11 @@ function commit(): CommitEvent {
   return { changes: [], entities: [], counts: { ...noChanges(), applied: timesNoted('commit') }, processor };
 }
 
+function become(state: ProcessorState): void {
+  processor = state;
+  for (const listener of listeners) listener(commit());
+}
+
 const engine: Partial<LocalData> = {
   onCommit: (listener) => {
     listeners.add(listener);
@@ -87,10 +94,17 @@ const engine: Partial<LocalData> = {
   },
   getEntity: async () => undefined,
   queryEntities: async () => ({ rows: [...hugeRows()] as never, next: null }),
-  startChangeProcessor: () => note('processor started'),
+  startChangeProcessor: () => {
+    note('processor started');
+    become('idle');
+    if (script.applyingKills !== true) return;
+    become('processing');
+    // Once the call that started it is answered, as applying begins after.
+    setTimeout(() => process.exit(3), 50);
+  },
   stopChangeProcessor: async () => {
-    processor = 'stopped';
     note('processor stopped');
+    become('stopped');
   },
   importEntities: async (options: ImportOptions, call = {}) => {
     for (let row = 1; row <= 3 && call.signal?.aborted !== true; row++) {

@@ -169,12 +169,40 @@ describe('A supervised engine', function () {
     await assert.rejects(data.query('crash'), hasCode('ENGINE_RESTARTED'));
   });
 
-  it('tells a new thread that processing was stopped', async () => {
-    const { data } = await start();
+  it('starts processing in a new thread as in the one before', async () => {
+    const { data } = await start({}, { startProcessor: true });
+    await data.query('crash-once');
+    assert.deepEqual(await journalLines(), [
+      'start',
+      'processor started',
+      'crash-once',
+      'start',
+      'processor started',
+      'crash-once',
+    ]);
+  });
+
+  it('keeps a pause over a restart: in the new thread processing is never started', async () => {
+    const { data } = await start({}, { startProcessor: true });
     await data.stopChangeProcessor();
     await data.query('crash-once');
     const lines = await journalLines();
-    assert.deepEqual(lines.slice(lines.lastIndexOf('start')), ['start', 'processor stopped', 'crash-once']);
+    assert.deepEqual(lines.slice(lines.lastIndexOf('start')), ['start', 'crash-once']);
+    assert.equal(data.stores.changes.getState().processor, 'stopped');
+  });
+
+  it('pauses processing when applying has ended the thread three times in a row, says why, and resumes when told', async () => {
+    const engine = await start({ applyingKills: true }, { startProcessor: true });
+    const paused = await pausedStatus(engine);
+    assert.match(paused.message, /applying changes ended the engine 3 times in a row.*resume processing/);
+    await engine.data.query('select');
+    assert.deepEqual((await journalLines()).slice(-2), ['start', 'select']);
+    assert.equal(engine.data.stores.changes.getState().processor, 'stopped');
+    assert.equal((await journalLines()).filter((line) => line === 'processor started').length, 3);
+    const again = pausedStatus(engine, ({ kind }) => kind === 'restarting');
+    engine.data.startChangeProcessor();
+    await again;
+    assert.equal((await journalLines()).filter((line) => line === 'processor started').length, 6);
   });
 
   it('stays down after too many crashes within a minute, and says so to every call', async () => {
@@ -240,6 +268,19 @@ describe('A supervised engine', function () {
     await stuck;
   });
 });
+
+/** Resolves with why processing is paused, once `from` has been seen (or at once). */
+function pausedStatus(engine: SupervisedEngine, from: (status: EngineStatus) => boolean = () => true): Promise<Error> {
+  return new Promise((resolve) => {
+    let started = false;
+    const look = (status: EngineStatus) => {
+      started ||= from(status);
+      if (started && status.kind === 'ready' && status.pausedBecause !== undefined) resolve(status.pausedBecause);
+    };
+    engine.onStatus(look);
+    look(engine.status);
+  });
+}
 
 function hasCode(code: ErrorCode): (error: unknown) => boolean {
   return (error) => {

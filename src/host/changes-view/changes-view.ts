@@ -131,6 +131,7 @@ export class ChangesView implements vscode.TreeDataProvider<ChangesElement>, vsc
     this.#wanted.clear();
     this.#shown.clear();
     this.#view.description = state.kind === 'in-use' ? inUseBy(state) : undefined;
+    this.#view.message = state.kind === 'ready' ? state.pausedBecause?.message : undefined;
     if (state.kind === 'ready') {
       const { changes } = state.data.stores;
       this.#unsubscribe = changes.subscribe(({ touched, counts }, before) => {
