@@ -51,8 +51,36 @@ export interface PanelCalls {
 }
 export type PanelCall = keyof PanelCalls;
 
+/** How one entity type is shown. */
+export interface TypeView {
+  readonly search: string;
+  /** As `orderBy`: a leading `-` means descending; empty for the key. */
+  readonly orderBy: string;
+  readonly selectedId: string | null;
+  readonly scrollTop: number;
+}
+
+/** What the panel shows and how. */
+export interface PanelView {
+  readonly entityType: string | null;
+  readonly types: Readonly<Record<string, TypeView>>;
+  /** Unsaved fields by entity, as typed. */
+  readonly drafts: Readonly<Record<string, Readonly<Record<string, string>>>>;
+}
+
+/** A view as it is kept. Of two copies the one with the higher revision is the later one. */
+export interface KeptView {
+  readonly revision: number;
+  readonly view: PanelView;
+}
+
+/** A view that is larger as JSON is not kept by the host; the panel leaves out its largest drafts before. */
+export const LARGEST_VIEW = 1024 * 1024;
+
 export type FromPanel =
   | { readonly kind: 'ready' }
+  /** Asks the host to keep the view beside the database that the panel was told of. */
+  | { readonly kind: 'keep'; readonly place: string; readonly kept: KeptView }
   | { readonly kind: 'call'; readonly id: number; readonly call: PanelCall; readonly query: unknown }
   | {
       readonly kind: 'command';
@@ -63,8 +91,16 @@ export type FromPanel =
   | { readonly kind: 'crashed'; readonly message: string };
 
 export type PanelState =
-  | { readonly kind: 'open'; readonly snapshot: StoreSnapshot; readonly pageSize: number }
-  | { readonly kind: 'closed'; readonly why: string };
+  | {
+      readonly kind: 'open';
+      readonly snapshot: StoreSnapshot;
+      readonly pageSize: number;
+      /** Which database this is: a view kept for another is not shown over it. */
+      readonly place: string;
+      readonly kept: KeptView | null;
+    }
+  /** `isGone`: there is no database any more, or none yet, and nothing that was kept of one counts. */
+  | { readonly kind: 'closed'; readonly why: string; readonly isGone: boolean };
 
 export type ToPanel =
   | { readonly kind: 'state'; readonly state: PanelState }

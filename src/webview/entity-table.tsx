@@ -3,12 +3,13 @@ import { useVirtualizer } from '@tanstack/react-virtual';
 import { type KeyboardEvent, type ReactNode, useEffect, useMemo, useRef, useState } from 'react';
 import { useStore } from 'zustand';
 import type { Change, Entity } from '../protocol/changes.ts';
+import type { TypeView } from '../protocol/panel.ts';
 import type { EntityWindow } from '../stores/entities-store.ts';
 import { cellText, kindOf } from './format-value.ts';
 import { usePanel, usePanelVersion } from './panel-context.ts';
 import { StatusMark, mostTroubled } from './status-mark.tsx';
 import { type EntityPages, useEntityPages } from './use-entity-pages.ts';
-import { type TypeView, changeTypeView, typeView, viewStore } from './view-state.ts';
+import { changeTypeView, typeView, viewStore } from './view-state.ts';
 
 const ROW_HEIGHT = 24;
 const SEARCH_AFTER_MS = 200;

@@ -1,6 +1,14 @@
 // The panel's one line to its host: calls with answers, news, and what survives hiding. Never trusts an answer to come:
 // each call has a time limit.
-import type { FromPanel, PanelCall, PanelCalls, PanelCommand, PanelTarget, ToPanel } from '../protocol/panel.ts';
+import type {
+  FromPanel,
+  KeptView,
+  PanelCall,
+  PanelCalls,
+  PanelCommand,
+  PanelTarget,
+  ToPanel,
+} from '../protocol/panel.ts';
 
 interface VsCodeApi {
   postMessage(message: FromPanel): void;
@@ -62,8 +70,14 @@ export class HostConnection {
     return this.#api.getState();
   }
 
+  /** With VS Code, which has it at once and writes it down every few seconds. */
   keep(state: unknown): void {
     this.#api.setState(state);
+  }
+
+  /** With the host, which writes it down at once. */
+  keepAtHost(place: string, kept: KeptView): void {
+    this.#api.postMessage({ kind: 'keep', place, kept });
   }
 
   #receive(message: ToPanel): void {

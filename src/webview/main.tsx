@@ -6,11 +6,14 @@ import { App } from './app.tsx';
 import { CrashBoundary } from './crash-boundary.tsx';
 import { HostConnection } from './host-connection.ts';
 import { PanelModel, PanelProvider } from './panel-context.ts';
-import { restoreViewState, viewStore } from './view-state.ts';
+import { ViewKeeper } from './view-keeper.ts';
 
 const host = new HostConnection();
-restoreViewState(host.kept);
-viewStore.subscribe((state) => host.keep(state));
+const keeper = new ViewKeeper(host);
+// Before the model: what was kept is in place when the model shows the database.
+host.listen((news) => {
+  if (news.kind === 'state') keeper.follow(news.state);
+});
 const model = new PanelModel(host);
 
 const root = document.getElementById('root');

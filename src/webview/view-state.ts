@@ -1,27 +1,15 @@
-// What the panel shows and how: filter, sort, selection, scroll, drafts. Kept by VS Code while the panel is hidden and
-// across reloads; whatever comes back from there is checked before it is believed.
+// What the panel shows and how: filter, sort, selection, scroll, drafts. Whatever comes back from where it was kept is
+// checked before it is believed.
 import { createStore } from 'zustand/vanilla';
-
-export interface TypeView {
-  readonly search: string;
-  /** As `orderBy`: a leading `-` means descending; empty for the key. */
-  readonly orderBy: string;
-  readonly selectedId: string | null;
-  readonly scrollTop: number;
-}
-
-export interface ViewState {
-  readonly entityType: string | null;
-  readonly types: Readonly<Record<string, TypeView>>;
-  /** Unsaved fields by entity, as typed. */
-  readonly drafts: Readonly<Record<string, Readonly<Record<string, string>>>>;
-}
+import type { PanelView, TypeView } from '../protocol/panel.ts';
 
 const EMPTY_TYPE: TypeView = { search: '', orderBy: '', selectedId: null, scrollTop: 0 };
 
-export const viewStore = createStore<ViewState>()(() => ({ entityType: null, types: {}, drafts: {} }));
+export const EMPTY_VIEW: PanelView = { entityType: null, types: {}, drafts: {} };
 
-export function typeView(state: ViewState, entityType: string): TypeView {
+export const viewStore = createStore<PanelView>()(() => EMPTY_VIEW);
+
+export function typeView(state: PanelView, entityType: string): TypeView {
   return state.types[entityType] ?? EMPTY_TYPE;
 }
 
@@ -55,8 +43,9 @@ export function dropDraft(entityType: string, entityId: string): void {
   });
 }
 
-export function restoreViewState(kept: unknown): void {
-  if (!isObject(kept)) return;
+/** What of a kept value is a view. */
+export function readView(kept: unknown): PanelView {
+  if (!isObject(kept)) return EMPTY_VIEW;
   const types: Record<string, TypeView> = {};
   for (const [name, value] of Object.entries(isObject(kept['types']) ? kept['types'] : {})) {
     if (isObject(value)) types[name] = readTypeView(value);
@@ -69,7 +58,7 @@ export function restoreViewState(kept: unknown): void {
     );
   }
   const entityType = typeof kept['entityType'] === 'string' ? kept['entityType'] : null;
-  viewStore.setState({ entityType, types, drafts });
+  return { entityType, types, drafts };
 }
 
 function readTypeView(value: Readonly<Record<string, unknown>>): TypeView {
@@ -81,6 +70,6 @@ function readTypeView(value: Readonly<Record<string, unknown>>): TypeView {
   };
 }
 
-function isObject(value: unknown): value is Readonly<Record<string, unknown>> {
+export function isObject(value: unknown): value is Readonly<Record<string, unknown>> {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }

@@ -27,6 +27,8 @@ export interface KnownDatabase {
 }
 
 const NOTE = 'workspace.json';
+/** How the Entities panel was last shown over the database; goes with it. */
+export const PANEL_VIEW_FILE = 'entities-panel.json';
 const DATA = 'data';
 const PERSONAL = 'personal';
 
@@ -96,6 +98,8 @@ export async function adoptDatabase(location: DataLocation, adopted: Pick<KnownD
   } finally {
     await lock.release();
   }
+  const view = (directory: string): string => join(directory, PANEL_VIEW_FILE);
+  await rename(view(adopted.directory), view(location.directory)).catch(() => undefined);
   await rm(join(adopted.directory, NOTE), { force: true });
   // Whatever else a person keeps there stays.
   await rmdir(adopted.directory).catch(() => undefined);

@@ -6,16 +6,21 @@ import type { FromPanel, PanelTarget, ToPanel } from '../../protocol/panel.ts';
 import { Throttle } from '../changes-view/throttle.ts';
 import { whyNotReady } from '../database.ts';
 import type { EntitiesPanel, HostBase } from '../host.ts';
+import type { KeptViewFile } from './kept-view.ts';
 import { mergeCommits } from './merge-commits.ts';
 
 const PANEL_TYPE = 'localData.entities';
 const TELL_EVERY_MS = 100;
 
+/** Of each database that was open in this window, by its directory. */
+type KeptViews = Map<string, KeptViewFile>;
+
 export function createEntitiesPanel(host: HostBase): EntitiesPanel {
   let shown: Panel | undefined;
+  const views: KeptViews = new Map();
   const adopt = (webview: vscode.WebviewPanel) => {
     shown?.dispose();
-    const panel = new Panel(host, webview);
+    const panel = new Panel(host, webview, views);
     shown = panel;
     webview.onDidDispose(() => {
       if (shown === panel) shown = undefined;
@@ -50,10 +55,12 @@ class Panel implements vscode.Disposable {
   #untold: CommitEvent[] = [];
   #target: PanelTarget | undefined;
   #isReady = false;
+  readonly #views: KeptViews;
 
-  constructor(host: HostBase, panel: vscode.WebviewPanel) {
+  constructor(host: HostBase, panel: vscode.WebviewPanel, views: KeptViews) {
     this.#host = host;
     this.#panel = panel;
+    this.#views = views;
     const files = vscode.Uri.joinPath(host.context.extensionUri, 'dist', 'webview');
     panel.iconPath = vscode.Uri.joinPath(host.context.extensionUri, 'media', 'local-data.svg');
     panel.webview.options = { enableScripts: true, localResourceRoots: [files] };
@@ -90,6 +97,7 @@ class Panel implements vscode.Disposable {
     this.#unsubscribe();
     this.#untold = [];
     const { state } = this.#host.database;
+    if (state.kind === 'no-database') this.#forgetView(state.place.directory);
     this.#unsubscribe = state.kind === 'ready' ? state.data.onCommit((event) => this.#tell(event)) : () => {};
     this.#sendState();
   }
@@ -113,15 +121,36 @@ class Panel implements vscode.Disposable {
     const { state } = this.#host.database;
     if (state.kind !== 'ready') {
       const why = state.kind === 'starting' ? 'The database is being opened…' : whyNotReady(state).message;
-      return this.#send({ kind: 'state', state: { kind: 'closed', why } });
+      return this.#send({ kind: 'state', state: { kind: 'closed', why, isGone: state.kind === 'no-database' } });
     }
+    const place = state.place.directory;
+    const view = this.#views.get(place);
+    if (view === undefined) return this.#readView(place);
     const { entities, changes } = state.data.stores;
     const { counts, newest, processor } = changes.getState();
     const entityTypes = [...entities.getState().types.values()].map(({ info, count }) => ({ ...info, count }));
     const snapshot = { counts, newest: Object.values(newest).flat(), entityTypes, processor };
     const pageSize = this.#host.settings().entitiesPageSize;
-    this.#send({ kind: 'state', state: { kind: 'open', snapshot, pageSize } });
+    this.#send({ kind: 'state', state: { kind: 'open', snapshot, pageSize, place, kept: view.kept } });
     this.#sendTarget();
+  }
+
+  #readView(place: string): void {
+    const { log } = this.#host;
+    const read = async (): Promise<void> => {
+      const { KeptViewFile } = await import('./kept-view.ts');
+      const onError = (error: unknown): void => log.warn(`Entities panel: its view is not kept. ${String(error)}`);
+      const view = await KeptViewFile.open(place, onError);
+      if (!this.#views.has(place)) this.#views.set(place, view);
+      this.#sendState();
+    };
+    read().catch((error: unknown) => log.error(`Entities panel: ${String(error)}`));
+  }
+
+  /** What was kept of a database goes with it. */
+  #forgetView(place: string): void {
+    this.#views.get(place)?.forget();
+    this.#views.delete(place);
   }
 
   #sendTarget(): void {
@@ -137,6 +166,8 @@ class Panel implements vscode.Disposable {
       case 'ready':
         this.#isReady = true;
         return this.#sendState();
+      case 'keep':
+        return this.#views.get(message.place)?.keep(message.kept);
       case 'crashed':
         return this.#host.log.error(`Entities panel: ${message.message}`);
       case 'command': {

@@ -3,6 +3,7 @@ import * as z from 'zod';
 import type { LocalData } from '../../engine/local-data.ts';
 import { WAITING_STATUSES } from '../../protocol/changes.ts';
 import { type FromPanel, PANEL_COMMANDS, type PanelCall } from '../../protocol/panel.ts';
+import { keptViewSchema } from './kept-view.ts';
 
 const LARGEST_PAGE = 1_000;
 const CHANGES_SHOWN = 100;
@@ -11,6 +12,7 @@ const text = z.string().max(10_000);
 const target = z.strictObject({ entityType: text.optional(), entityId: text.optional() });
 const message = z.discriminatedUnion('kind', [
   z.strictObject({ kind: z.literal('ready') }),
+  z.strictObject({ kind: z.literal('keep'), place: text, kept: keptViewSchema }),
   z.strictObject({ kind: z.literal('crashed'), message: text }),
   z.strictObject({
     kind: z.literal('call'),
