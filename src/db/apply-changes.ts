@@ -20,6 +20,8 @@ export interface ApplyContext {
   readonly schedule: RetrySchedule;
   /** Milliseconds since epoch. */
   readonly now: number;
+  /** How many changes were stuck before this batch: while there are none, nothing waits to be let go. */
+  readonly stuck: number;
 }
 
 /** Lanes that may not go on, each with the `seq` of the change it waits for. */
@@ -183,20 +185,22 @@ async function runStep(context: ApplyContext, step: Step, stuck: StuckLanes, dra
   switch (step.operation) {
     case 'insert': {
       const sql = bulkInsert(type, step.keys);
-      const rows = await context.session.runList<AppliedRow>(sql, [seqs, aimAt(type, 'INSERT', ids), context.now]);
-      for (const { seq, entity } of rows) {
+      const rows = await context.session.runList<InsertedRow>(sql, [seqs, aimAt(type, 'INSERT', ids), context.now]);
+      for (const { seq, result } of rows) {
+        const entity = result ?? bySeq.get(seq)?.data;
+        if (entity === undefined || entity === null) continue;
         draft.entityInserted(type.entityType, String(entity[type.key]), entity);
         markApplied(context, bySeq, seq, draft);
       }
       break;
     }
     case 'update': {
-      const rows = await context.session.runList<AppliedRow>(bulkUpdate(type), [
+      const rows = await context.session.runList<[seq: number, entity: Entity]>(bulkUpdate(type), [
         seqs,
         aimAt(type, 'UPDATE', ids),
         context.now,
       ]);
-      for (const { seq, entity } of rows) {
+      for (const [seq, entity] of rows) {
         draft.entityUpdated(type.entityType, String(entity[type.key]), entity);
         markApplied(context, bySeq, seq, draft);
       }
@@ -218,10 +222,11 @@ async function runStep(context: ApplyContext, step: Step, stuck: StuckLanes, dra
   return [...bySeq.values()];
 }
 
-interface AppliedRow {
+interface InsertedRow {
   readonly [column: string]: unknown;
   readonly seq: number;
-  readonly entity: Entity;
+  /** The entity, where it is not what the change's data says. */
+  readonly result: Entity | null;
 }
 
 interface DeletedRow {
@@ -365,6 +370,7 @@ async function blockLane(context: ApplyContext, head: Change, stuck: StuckLanes,
 
 /** Lets go what waited for the changes that are done now: blocked ones, and failed ones whose parent has appeared. */
 async function releaseWaiting(context: ApplyContext, draft: CommitDraft): Promise<void> {
+  if (context.stuck === 0 && [...draft.changes.values()].every((change) => change.status === 'applied')) return;
   const done = [...draft.changes.values()].filter((change) => change.status === 'applied');
   const { session, now } = context;
   await releaseBlocked(

@@ -2,7 +2,7 @@
 // each batch is applied and marked in one transaction, so a kill at any instant leaves both or neither.
 import type { Change } from '../protocol/changes.ts';
 import { applyChanges } from './apply-changes.ts';
-import { type ChangeRow, PENDING, lightColumns, pendingColumns, toChange } from './change-row.ts';
+import { type ChangeRow, lightColumns, pendingColumns, pendingRow, toChange } from './change-row.ts';
 import { CommitDraft, type CommitLog } from './commit-log.ts';
 import type { Clock } from './clock.ts';
 import type { Database, Session } from './database.ts';
@@ -138,7 +138,7 @@ export class ChangeProcessor {
       await beginTransaction(session);
       const held = new CommitDraft();
       const runnable = commits.stuck === 0 ? batch : await this.#holdBehindStuck(session, batch, held, now);
-      held.include(await applyChanges({ session, entityTypes, schedule, now }, runnable));
+      held.include(await applyChanges({ session, entityTypes, schedule, now, stuck: commits.stuck }, runnable));
       return held;
     });
     commits.settledUpTo = Math.max(commits.settledUpTo, settles);
@@ -157,13 +157,15 @@ export class ChangeProcessor {
     const columns = lightColumns('c');
     // A clock that stepped back must not make a retry wait longer than the cap.
     const beyondCap = now + schedule.limits.maxDelayMs;
-    const pending = await session.runList<ChangeRow>(
-      `SELECT json_agg(b) AS rows FROM (SELECT ${pendingColumns('c')} FROM (
-         SELECT p.*, sum(pg_column_size(p.data)) OVER (ORDER BY p.seq) - coalesce(pg_column_size(p.data), 0) AS bytes_before
-         FROM (SELECT * FROM local_changes WHERE status = 'pending' AND seq > $1 ORDER BY seq LIMIT ${this.#parts.batchSize}) p) c
-       WHERE coalesce(c.bytes_before, 0) < ${BATCH_BYTES} ORDER BY c.seq) b`,
+    const lists = await session.runList<unknown[]>(
+      `SELECT json_agg(json_build_array(${pendingColumns('c')}) ORDER BY c.seq) AS rows FROM (
+         SELECT p.*, sum(p.bytes) OVER (ORDER BY p.seq ROWS UNBOUNDED PRECEDING) - p.bytes AS bytes_before
+         FROM (SELECT ${pendingColumns('l')}, coalesce(pg_column_size(l.data), 0) AS bytes FROM local_changes l
+               WHERE l.status = 'pending' AND l.seq > $1 ORDER BY l.seq LIMIT ${this.#parts.batchSize}) p) c
+       WHERE c.bytes_before < ${BATCH_BYTES}`,
       [this.#parts.commits.settledUpTo],
     );
+    const pending = lists.map(pendingRow);
     const due =
       this.#parts.commits.counts.retrying === 0
         ? []
@@ -172,7 +174,7 @@ export class ChangeProcessor {
              ORDER BY c.seq LIMIT ${this.#parts.batchSize}`,
             [dueBy, beyondCap],
           );
-    const rows = await this.#completeTransactions(session, [...due, ...pending.map((row) => ({ ...row, ...PENDING }))]);
+    const rows = await this.#completeTransactions(session, [...due, ...pending]);
     const batch = rows.sort((a, b) => a.seq - b.seq).map((row) => toChange(row, { now, paused: false }));
     return { batch, settles: pending.at(-1)?.seq ?? 0 };
   }

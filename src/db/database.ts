@@ -19,7 +19,7 @@ export interface Session {
   /** One statement with `$1` parameters; objects and arrays are passed as JSON text. */
   run<T extends Row = Row>(sql: string, params?: readonly Parameter[]): Promise<T[]>;
   /** A statement that gives all its rows as one JSON list in `rows`: many rows cross the protocol as one value. */
-  runList<T extends Row = Row>(sql: string, params?: readonly Parameter[]): Promise<T[]>;
+  runList<T = Row>(sql: string, params?: readonly Parameter[]): Promise<T[]>;
   runWith(sql: string, params: readonly Parameter[], readValue: ValueReader): Promise<StatementResult>;
   /** Any number of statements by the simple protocol; gives the last result that has one. */
   script(sql: string, readValue?: ValueReader): Promise<StatementResult>;
@@ -81,7 +81,7 @@ export class Database implements Session {
     return result.rows as T[];
   }
 
-  async runList<T extends Row = Row>(sql: string, params: readonly Parameter[] = []): Promise<T[]> {
+  async runList<T = Row>(sql: string, params: readonly Parameter[] = []): Promise<T[]> {
     const [row] = await this.run<{ rows: T[] | null }>(sql, params);
     return row?.rows ?? [];
   }

@@ -61,7 +61,7 @@ function assignments(type: EntityType): string {
 
 const APPLIED = `processed_local = true, error = NULL, failure = NULL, next_attempt_at = NULL, blocked_by = NULL`;
 
-/** `$1` seqs, `$2` aim, `$3` now. Applies inserts with one set of keys and marks them; one JSON list of { seq, entity }. */
+/** `$1` seqs, `$2` aim, `$3` now. Applies inserts with one set of keys and marks them; one JSON list of { seq, result }. */
 export function bulkInsert(type: EntityType, payloadKeys: readonly string[]): string {
   const columns = insertColumns(type, payloadKeys);
   return `WITH ${announceAim('$2')},
@@ -75,7 +75,7 @@ export function bulkInsert(type: EntityType, payloadKeys: readonly string[]): st
     marked AS (
       UPDATE local_changes c SET ${APPLIED}, applied_at = $3, previous = NULL, result = NULLIF(w.entity, c.data)
       FROM written w WHERE c.seq = ANY($1::bigint[]) AND c.entity_id::${type.keyType} = w.k
-      RETURNING c.seq, w.entity)
+      RETURNING c.seq, c.result)
     SELECT json_agg(marked) AS rows FROM marked`;
 }
 
@@ -100,7 +100,7 @@ export function bulkInsertAndRecord(type: EntityType, payloadKeys: readonly stri
     SELECT json_agg(recorded ORDER BY seq) AS rows FROM recorded`;
 }
 
-/** Parameters as {@link bulkInsert}. A seq that does not come back had no entity to update; gives { seq, entity }. */
+/** Parameters as {@link bulkInsert}. A seq that does not come back had no entity to update; gives lists of seq and entity. */
 export function bulkUpdate(type: EntityType): string {
   return `WITH ${announceAim('$2')},
     source AS MATERIALIZED (
@@ -115,7 +115,7 @@ export function bulkUpdate(type: EntityType): string {
         result = NULLIF(w.entity, w.previous || c.data)
       FROM written w WHERE c.seq = w.seq
       RETURNING c.seq, w.entity)
-    SELECT json_agg(marked) AS rows FROM marked`;
+    SELECT json_agg(json_build_array(seq, entity)) AS rows FROM marked`;
 }
 
 /** Parameters as {@link bulkInsert}. Deleting what is not there is applied too; gives { seq, deleted }. */

@@ -1,6 +1,5 @@
 // The engine in process: wires the changes table, the processor, the entity API and the stores over one database, and
 // runs each call alone on the session. Everything after a commit (stores, watchers, processor) hangs on one event.
-import { randomUUID } from 'node:crypto';
 import { readdir, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type {
@@ -37,6 +36,7 @@ import type {
 import { LocalDataError } from '../protocol/errors.ts';
 import { applyChanges } from '../db/apply-changes.ts';
 import { CAPTURED_CHANNEL, SCHEMA_CHANNEL } from '../db/capture.ts';
+import { newChangeId } from '../db/change-id.ts';
 import { ChangeProcessor } from '../db/change-processor.ts';
 import { publishCaptured } from '../db/captured-changes.ts';
 import * as changesTable from '../db/changes-table.ts';
@@ -625,7 +625,10 @@ export class LocalDataEngine implements LocalData {
     const stuck = waiting.find((change) => change.status !== 'pending');
     if (stuck !== undefined) throw laneBlocked(stuck);
     const schedule = new RetrySchedule(this.#parts.retry, this.#random);
-    const applied = await applyChanges({ session, entityTypes: this.#entityTypes, schedule, now }, waiting);
+    const applied = await applyChanges(
+      { session, entityTypes: this.#entityTypes, schedule, now, stuck: this.#commits.stuck },
+      waiting,
+    );
     const failed = [...applied.changes.values()].find((change) =>
       ['failed', 'retrying', 'blocked'].includes(change.status),
     );
@@ -638,10 +641,7 @@ export class LocalDataEngine implements LocalData {
   }
 
   #newId(): string {
-    const { random } = this.#parts;
-    if (random === undefined) return randomUUID();
-    const hex = Array.from({ length: 32 }, () => Math.floor(random() * 16).toString(16)).join('');
-    return hex.replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, '$1-$2-$3-$4-$5');
+    return newChangeId(this.#parts.clock.now(), this.#parts.random);
   }
 
   #requireOpen(): void {
