@@ -5,12 +5,14 @@ import {
   type ChangeFilter,
   type ChangeInput,
   type ChangePage,
+  type EntityMark,
   type JsonObject,
   type ListChangesOptions,
   OPERATIONS,
+  WAITING_STATUSES,
 } from '../protocol/changes.ts';
 import { LocalDataError } from '../protocol/errors.ts';
-import { type ChangeRow, type ReasonContext, allColumns, toChange } from './change-row.ts';
+import { type ChangeRow, type ReasonContext, allColumns, lightColumns, toChange } from './change-row.ts';
 import { CommitDraft } from './commit-log.ts';
 import { type Parameter, type Session, byteLength } from './database.ts';
 import type { EntityTypes } from './entity-types.ts';
@@ -122,6 +124,50 @@ export async function listChanges(
   );
   const page = rows.slice(0, limit).map((row) => toChange(row, context));
   return { changes: page, next: rows.length > limit ? (page.at(-1)?.seq ?? null) : null };
+}
+
+/** In the order in which a person would want to see them. */
+const BY_TROUBLE = `array_position(ARRAY['failed', 'conflicted', 'blocked', 'retrying', 'pending'], c.status)`;
+const IS_WAITING = `IN (${WAITING_STATUSES.map((status) => `'${status}'`).join(', ')})`;
+
+export async function listMarks(
+  session: Session,
+  { entityType, entityIds }: { readonly entityType: string; readonly entityIds: readonly string[] },
+  context: ReasonContext,
+): Promise<EntityMark[]> {
+  const rows = await session.run<ChangeRow>(
+    `SELECT DISTINCT ON (c.entity_id) ${lightColumns('c')} FROM local_changes c
+     WHERE c.entity_type = $1 AND c.status ${IS_WAITING}
+       AND c.entity_id = ANY (ARRAY(SELECT jsonb_array_elements_text($2::jsonb)))
+     ORDER BY c.entity_id, ${BY_TROUBLE}, c.seq`,
+    [entityType, JSON.stringify(entityIds.slice(0, LARGEST_PAGE))],
+  );
+  return rows.map((row) => toMark(row, context));
+}
+
+/** By the first waiting change of each lane: behind a delete that failed the entity is still there. */
+export async function listNotInserted(
+  session: Session,
+  { entityType, limit = DEFAULT_PAGE }: { readonly entityType: string; readonly limit?: number | undefined },
+  context: ReasonContext,
+): Promise<EntityMark[]> {
+  const rows = await session.run<ChangeRow>(
+    `SELECT ${lightColumns('c')} FROM local_changes c
+     WHERE c.entity_type = $1 AND c.operation = 'insert' AND c.status ${IS_WAITING} AND c.status <> 'pending'
+       AND NOT EXISTS (
+         SELECT FROM local_changes earlier
+         WHERE earlier.entity_type = c.entity_type AND earlier.entity_id = c.entity_id
+           AND earlier.seq < c.seq AND earlier.status ${IS_WAITING}
+       )
+     ORDER BY c.seq LIMIT ${Math.min(LARGEST_PAGE, Math.max(1, Math.trunc(limit)))}`,
+    [entityType],
+  );
+  return rows.map((row) => toMark(row, context));
+}
+
+function toMark(row: ChangeRow, context: ReasonContext): EntityMark {
+  const { id: changeId, entityId, status, reason } = toChange(row, context);
+  return { entityId, changeId, status, reason };
 }
 
 export async function getChange(session: Session, id: string, context: ReasonContext): Promise<Change | undefined> {

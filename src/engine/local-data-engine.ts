@@ -8,6 +8,7 @@ import type {
   ChangeInput,
   ChangePage,
   Entity,
+  EntityMark,
   JsonObject,
   ListChangesOptions,
   Operation,
@@ -237,12 +238,20 @@ export class LocalDataEngine implements LocalData {
     return this.#alone((session) => entityApi.getEntity(session, this.#entityTypes.require(entityType), entityId));
   }
 
-  queryEntities(entityType: string, options: QueryEntitiesOptions = {}): Promise<EntityPage> {
-    return this.#alone((session) => queryEntities(session, this.#entityTypes.require(entityType), options));
+  queryEntities(
+    entityType: string,
+    options: QueryEntitiesOptions = {},
+    { signal }: CallOptions = {},
+  ): Promise<EntityPage> {
+    return this.#alone((session) => queryEntities(session, this.#entityTypes.require(entityType), options), signal);
   }
 
-  countEntities(entityType: string, options: Pick<QueryEntitiesOptions, 'where' | 'search'> = {}): Promise<number> {
-    return this.#alone((session) => countEntities(session, this.#entityTypes.require(entityType), options));
+  countEntities(
+    entityType: string,
+    options: Pick<QueryEntitiesOptions, 'where' | 'search'> = {},
+    { signal }: CallOptions = {},
+  ): Promise<number> {
+    return this.#alone((session) => countEntities(session, this.#entityTypes.require(entityType), options), signal);
   }
 
   async transaction(collect: (tx: Transaction) => void | Promise<void>): Promise<TransactionResult> {
@@ -270,6 +279,16 @@ export class LocalDataEngine implements LocalData {
 
   listChanges(options: ListChangesOptions = {}): Promise<ChangePage> {
     return this.#alone((session) => changesTable.listChanges(session, options, this.#reasonContext()));
+  }
+
+  listMarks(entityType: string, entityIds: readonly string[]): Promise<EntityMark[]> {
+    return this.#alone((session) => changesTable.listMarks(session, { entityType, entityIds }, this.#reasonContext()));
+  }
+
+  listNotInserted(entityType: string, limit?: number): Promise<EntityMark[]> {
+    return this.#alone((session) =>
+      changesTable.listNotInserted(session, { entityType, limit }, this.#reasonContext()),
+    );
   }
 
   getChange(id: string): Promise<Change | undefined> {

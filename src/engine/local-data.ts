@@ -6,6 +6,7 @@ import type {
   ChangeInput,
   ChangePage,
   Entity,
+  EntityMark,
   JsonObject,
   ListChangesOptions,
   Operation,
@@ -72,12 +73,20 @@ export interface LocalData {
   /** True when there was such an entity. */
   deleteEntity(entityType: string, entityId: string): Promise<boolean>;
   getEntity(entityType: string, entityId: string): Promise<Entity | undefined>;
-  queryEntities(entityType: string, options?: QueryEntitiesOptions): Promise<EntityPage>;
-  countEntities(entityType: string, options?: Pick<QueryEntitiesOptions, 'where' | 'search'>): Promise<number>;
+  queryEntities(entityType: string, options?: QueryEntitiesOptions, call?: CallOptions): Promise<EntityPage>;
+  countEntities(
+    entityType: string,
+    options?: Pick<QueryEntitiesOptions, 'where' | 'search'>,
+    call?: CallOptions,
+  ): Promise<number>;
   /** The callback only collects; all of it is applied and recorded together, or nothing. */
   transaction(collect: (tx: Transaction) => void | Promise<void>): Promise<TransactionResult>;
 
   listChanges(options?: ListChangesOptions): Promise<ChangePage>;
+  /** Which of these entities have changes that are not done; however many wait. At most 1,000 ids. */
+  listMarks(entityType: string, entityIds: readonly string[]): Promise<EntityMark[]>;
+  /** The first entities that are not there because their insert did not succeed; default 100, at most 1,000. */
+  listNotInserted(entityType: string, limit?: number): Promise<EntityMark[]>;
   getChange(id: string): Promise<Change | undefined>;
   /** Calls back after each commit with the changes that match; returns unsubscribe. */
   watchChanges(filter: ChangeFilter, callback: (changes: Change[]) => void): Promise<() => void>;

@@ -121,6 +121,14 @@ export interface ChangePage {
   readonly next: number | null;
 }
 
+/** That an entity has changes which are not done: the one that a person would want to see first. */
+export interface EntityMark {
+  readonly entityId: string;
+  readonly changeId: string;
+  readonly status: ChangeStatus;
+  readonly reason: string | null;
+}
+
 export function matchesFilter(change: Change, filter: ChangeFilter): boolean {
   const { status, entityType, entityId, label } = filter;
   if (status !== undefined && !(typeof status === 'string' ? [status] : status).includes(change.status)) return false;

@@ -24,6 +24,8 @@ export interface MethodDefinition<Input extends z.ZodType<readonly unknown[]> = 
   readonly limit: TimeLimit;
   /** Which argument holds the signal, the time limit and the progress callback, which do not cross as they are. */
   readonly callOptionsAt?: number;
+  /** Ends in time that the amount of data bounds: giving it up is no reason to end the thread that is still at it. */
+  readonly endsByItself?: boolean;
 }
 
 const text = z.string();
@@ -32,8 +34,7 @@ const count = z.number().int().nonnegative();
 const payload = z.custom<JsonObject>(() => true);
 const nullablePayload = z.custom<JsonObject | null>(() => true);
 const operation = z.custom<Operation>(() => true);
-/** JSON transports turn an absent argument before a present one into null. */
-const parameters = z.preprocess((value) => value ?? undefined, z.array(z.unknown()).optional());
+const parameters = absent(z.array(z.unknown()));
 const callOptions = z.object({ timeoutMs: z.number().positive().optional() });
 
 const status = z.enum(CHANGE_STATUSES);
@@ -93,10 +94,22 @@ export const ENGINE_METHODS = {
   upsertEntity: reported(z.tuple([text, text, payload])),
   deleteEntity: reported(z.tuple([text, text])),
   getEntity: repeated(z.tuple([text, text])),
-  queryEntities: repeated(z.tuple([text, queryEntitiesOptions.optional()])),
-  countEntities: repeated(z.tuple([text, queryEntitiesOptions.pick({ where: true, search: true }).optional()])),
+  queryEntities: {
+    ...repeated(z.tuple([text, absent(queryEntitiesOptions), callOptions.optional()])),
+    callOptionsAt: 2,
+    endsByItself: true,
+  },
+  countEntities: {
+    ...repeated(
+      z.tuple([text, absent(queryEntitiesOptions.pick({ where: true, search: true })), callOptions.optional()]),
+    ),
+    callOptionsAt: 2,
+    endsByItself: true,
+  },
   transaction: reported(z.tuple([z.array(transactionOperation)])),
   listChanges: repeated(z.tuple([listChangesOptions.optional()])),
+  listMarks: repeated(z.tuple([text, z.array(text)])),
+  listNotInserted: repeated(z.tuple([text, count.optional()])),
   getChange: repeated(z.tuple([text])),
   startChangeProcessor: repeated(z.tuple([])),
   stopChangeProcessor: repeated(z.tuple([]), 'supervised'),
@@ -206,6 +219,11 @@ function repeated<Input extends z.ZodType<readonly unknown[]>>(input: Input, lim
 
 function reported<Input extends z.ZodType<readonly unknown[]>>(input: Input, limit: TimeLimit = DEFAULT_TIMEOUT_MS) {
   return { input, afterRestart: 'report', limit } as const;
+}
+
+/** JSON transports turn an absent argument before a present one into null. */
+function absent<Schema extends z.ZodType>(schema: Schema) {
+  return z.preprocess((value) => value ?? undefined, schema.optional());
 }
 
 function isRemoteMethod(name: string): name is RemoteMethod {

@@ -356,6 +356,7 @@ export class SupervisedEngine implements EngineCaller {
     if (call.settled) return;
     if (call.thread === undefined) return this.#settleWith(call, cancelledError(call.method));
     call.cancel();
+    if (call.definition.endsByItself === true) return this.#settleWith(call, cancelledError(call.method));
     clearTimeout(call.timer);
     const { cancelMs, cancelSupervisedMs } = this.#limits;
     const graceMs = call.definition.limit === 'supervised' ? cancelSupervisedMs : cancelMs;

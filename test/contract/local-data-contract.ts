@@ -543,6 +543,34 @@ export function describeLocalData(name: string, open: OpenForContract): void {
         assert.deepEqual((await data.listChanges({ ...filter, status: 'failed' })).changes, []);
         assert.equal(await data.getChange('no such change'), undefined);
       });
+
+      it('marks entities by the change that needs a person most, however many wait behind it', async () => {
+        const [stuck, fine, there] = [unique('stuck'), unique('fine'), unique('there')];
+        const failed = await settled('Task', stuck, 'insert', { title: 'a', priority: 99 });
+        await data.recordChanges(
+          Array.from({ length: 1_100 }, (_, n) => {
+            return { entityType: 'Task', entityId: stuck, operation: 'update' as const, data: { title: `t${n}` } };
+          }),
+        );
+        await data.upsertEntity('Task', fine, { title: 'a' });
+        await data.upsertEntity('Task', there, { title: 'a' });
+        const refused = await settled('Task', there, 'update', { priority: 99 });
+        await settled('Task', there, 'delete');
+        await settled('Task', there, 'insert', { title: 'b' });
+        await data.whenIdle();
+        const marks = await data.listMarks('Task', [fine, there, stuck, 'nobody', "it's"]);
+        assert.deepEqual(
+          marks.map(({ entityId, changeId, status }) => [entityId, changeId, status]).sort(),
+          [
+            [stuck, failed.id, 'failed'],
+            [there, refused.id, 'failed'],
+          ].sort(),
+        );
+        assert.equal(marks.find(({ entityId }) => entityId === stuck)?.reason, failed.reason);
+        const notInserted = (await data.listNotInserted('Task', 1_000)).map(({ entityId }) => entityId);
+        assert.deepEqual([notInserted.filter((id) => id === stuck).length, notInserted.includes(there)], [1, false]);
+        assert.equal((await data.listNotInserted('Task', 1)).length, 1);
+      });
     });
 
     describe('following changes', () => {
@@ -802,6 +830,8 @@ export function describeLocalData(name: string, open: OpenForContract): void {
       it('refuses a call whose signal was given up already', async () => {
         const signal = AbortSignal.abort();
         await assert.rejects(data.query('SELECT 1', [], { signal }), hasCode('CANCELLED'));
+        await assert.rejects(data.queryEntities('Task', {}, { signal }), hasCode('CANCELLED'));
+        await assert.rejects(data.countEntities('Task', undefined, { signal }), hasCode('CANCELLED'));
       });
 
       it('writes a backup', async () => {

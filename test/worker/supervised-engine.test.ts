@@ -156,6 +156,16 @@ describe('A supervised engine', function () {
     assert.deepEqual(await journalLines(), ['start', FOREVER, 'start', 'select']);
   });
 
+  it('lets a page of entities that nobody wants any more come to its end', async () => {
+    const { data } = await start();
+    const controller = new AbortController();
+    const page = data.countEntities('block 2500', {}, { signal: controller.signal });
+    setTimeout(() => controller.abort(), 100);
+    await assert.rejects(page, hasCode('CANCELLED'));
+    await data.query('select');
+    assert.deepEqual(await journalLines(), ['start', 'block 2500', 'select']);
+  });
+
   it('repeats reads after a crash, reports writes, and fills the stores anew', async () => {
     const engine = await start({ dataDir: join(directory, 'data') });
     const { data } = engine;
