@@ -12,6 +12,7 @@ export async function activated(): Promise<LocalDataExports> {
 export interface SeenDiagnostics {
   readonly activationMs: number;
   readonly state: string;
+  readonly settings: Readonly<Record<string, unknown>>;
 }
 
 /** What Copy Diagnostics copies. */

@@ -5,9 +5,13 @@ import Mocha from 'mocha';
 export async function run(): Promise<void> {
   const mocha = new Mocha({ ui: 'bdd', timeout: 60_000, slow: 2_000, reporter: 'spec', color: false });
   mocha.suite.emit('pre-require', globalThis, 'suite', mocha);
+  // First: its subject is that no database is open yet.
+  await import('./engine-down.test.ts');
   await import('./activation.test.ts');
+  await import('./commands.test.ts');
   await import('./edit-and-retry.test.ts');
   await import('./exported-api.test.ts');
+  await import('./settings.test.ts');
   await new Promise<void>((resolve, reject) => {
     mocha.run((failures) => (failures === 0 ? resolve() : reject(new Error(`${failures} tests failed`))));
   });
