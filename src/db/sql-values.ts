@@ -73,6 +73,11 @@ export function quoteLiteral(text: string): string {
   return text.includes('\\') ? ` E${quoted.replaceAll('\\', '\\\\')}` : quoted;
 }
 
+/** A bigint[] parameter. */
+export function asArray(seqs: readonly number[]): string {
+  return `{${seqs.join(',')}}`;
+}
+
 /** SQL that turns a column into its JSON form. */
 export function columnAsJson(reference: string, type: string): string {
   switch (type) {

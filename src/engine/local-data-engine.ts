@@ -52,7 +52,10 @@ import { Maintenance } from '../db/maintenance.ts';
 import { payloadSchema } from '../db/payload-schema.ts';
 import { readOnlyQuery, writeSql } from '../db/people-sql.ts';
 import { recordApplied } from '../db/record-applied.ts';
-import * as repair from '../db/repair-changes.ts';
+import { discardChange, previewDiscard, restoreChange } from '../db/discard-changes.ts';
+import { editChange, retryChange, retryFailed } from '../db/repair-changes.ts';
+import type { RepairContext } from '../db/repair-context.ts';
+import { undoImport } from '../db/undo-import.ts';
 import { type RetryLimits, RetrySchedule } from '../db/retry-schedule.ts';
 import { SqlError } from '../db/sql-error.ts';
 import * as entityApi from '../entities/entity-api.ts';
@@ -321,27 +324,27 @@ export class LocalDataEngine implements LocalData {
   }
 
   retryChange(id: string): Promise<Change> {
-    return this.#repair((context) => repair.retryChange(context, id));
+    return this.#repair((context) => retryChange(context, id));
   }
 
   retryFailed(filter: ChangeFilter = {}): Promise<number> {
-    return this.#repair((context) => repair.retryFailed(context, filter));
+    return this.#repair((context) => retryFailed(context, filter));
   }
 
   editChange(id: string, data: JsonObject): Promise<Change> {
-    return this.#repair((context) => repair.editChange(context, id, data));
+    return this.#repair((context) => editChange(context, id, data));
   }
 
   previewDiscard(id: string): Promise<DiscardPreview> {
-    return this.#repair((context) => repair.previewDiscard(context, id));
+    return this.#repair((context) => previewDiscard(context, id));
   }
 
   discardChange(id: string, options: DiscardOptions = {}): Promise<Change> {
-    return this.#repair((context) => repair.discardChange(context, id, options.withDependents ?? false));
+    return this.#repair((context) => discardChange(context, id, options.withDependents ?? false));
   }
 
   restoreChange(id: string): Promise<Change> {
-    return this.#repair((context) => repair.restoreChange(context, id));
+    return this.#repair((context) => restoreChange(context, id));
   }
 
   async importEntities(
@@ -386,7 +389,7 @@ export class LocalDataEngine implements LocalData {
   }
 
   undoImport(label: string): Promise<UndoImportReport> {
-    return this.#repair((context) => repair.undoImport(context, label));
+    return this.#repair((context) => undoImport(context, label));
   }
 
   /** Safe to call again: tables that are there stay, and changes are recorded once. */
@@ -463,7 +466,7 @@ export class LocalDataEngine implements LocalData {
     }, signal);
   }
 
-  async #repair<T>(work: (context: repair.RepairContext) => Promise<T>): Promise<T> {
+  async #repair<T>(work: (context: RepairContext) => Promise<T>): Promise<T> {
     return this.#write(async (session) => {
       const draft = new CommitDraft();
       const transactionId = this.#newId();

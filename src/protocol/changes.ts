@@ -27,6 +27,10 @@ export const WAITING_STATUSES = [
   'blocked',
 ] as const satisfies readonly ChangeStatus[];
 
+export function isWaiting({ status }: { readonly status: ChangeStatus }): boolean {
+  return WAITING_STATUSES.some((waiting) => waiting === status);
+}
+
 /** A JSON value; int8 and numeric travel as strings, timestamps as UTC ISO with microseconds, bytea as base64. */
 export type JsonValue = null | boolean | number | string | JsonValue[] | { [key: string]: JsonValue };
 export type JsonObject = { [key: string]: JsonValue };

@@ -1,0 +1,95 @@
+// Takes a change back, with all of its transaction, and puts it back again. A discard undoes the local effect and never
+// leaves what depends on it standing alone: it is refused, with a list, or takes that along when told to.
+import type { Change } from '../protocol/changes.ts';
+import type { DiscardPreview } from '../protocol/engine.ts';
+import { releaseBlocked } from './apply-changes.ts';
+import { type ChangeRow, allColumns, toChange } from './change-row.ts';
+import { requireChange } from './changes-table.ts';
+import { LISTED_DEPENDENTS, changesBySeq, dependentsOf, hasDependents, sideEffects } from './dependents.ts';
+import { moveChanges } from './move-changes.ts';
+import { RESET } from './repair-changes.ts';
+import { type RepairContext, notAllowed } from './repair-context.ts';
+import { currentEntity, entityWithout, laterApplied, replayUnder, takeBack } from './replay-lane.ts';
+import { asArray } from './sql-values.ts';
+
+export async function previewDiscard(context: RepairContext, id: string): Promise<DiscardPreview> {
+  const change = await requireChange(context.session, id, context);
+  const members = await unitOf(context, change);
+  const { listed, total } = await dependentsOf(context, members);
+  const before = await currentEntity(context, change.entityType, change.entityId);
+  const after = await entityWithout(context, change, members, before);
+  const others = members.filter((member) => member.id !== id).slice(0, LISTED_DEPENDENTS);
+  return { change, members: others, dependents: listed, dependentsTotal: total, before, after };
+}
+
+/** Runs within the caller's transaction; throws HAS_DEPENDENTS rather than leaving anything standing alone. */
+export async function discardChange(context: RepairContext, id: string, withDependents: boolean): Promise<Change> {
+  const { session, draft } = context;
+  const change = await requireChange(session, id, context);
+  if (change.status === 'discarded') return change;
+  if (change.status === 'synced')
+    throw notAllowed(change, 'discarded', 'It has reached the server; record a change that undoes it.');
+  let members = await unitOf(context, change);
+  const { listed, total, seqs } = await dependentsOf(context, members);
+  if (total > 0 && !withDependents) throw hasDependents(change, listed, total);
+  if (total > 0) members = [...members, ...(await changesBySeq(context, seqs))].sort((a, b) => a.seq - b.seq);
+  await takeBack(context, members);
+  for (const from of new Set(members.map((member) => member.status))) {
+    const inStatus = members.filter((member) => member.status === from).map((member) => member.seq);
+    const move = {
+      from,
+      set: 'discarded_at = $2',
+      where: 'c.seq = ANY($1::bigint[])',
+      params: [asArray(inStatus), context.now],
+    };
+    await moveChanges(session, move, draft, context);
+  }
+  await releaseBlocked(
+    session,
+    members.map((member) => member.seq),
+    draft,
+    context.now,
+  );
+  await refuseSideEffects(context, change);
+  return requireChange(session, id, context);
+}
+
+/** Puts a discarded change back in its place; one with later applied changes in its lane is replayed under them. */
+export async function restoreChange(context: RepairContext, id: string): Promise<Change> {
+  const { session, draft } = context;
+  const change = await requireChange(session, id, context);
+  if (change.status !== 'discarded') throw notAllowed(change, 'restored', 'Only discarded changes can be restored.');
+  const members = await discardedUnit(context, change);
+  for (const member of members) {
+    const later = await laterApplied(context, member);
+    const set = `discarded_at = NULL, blocked_by = NULL, ${RESET}, previous = NULL, result = NULL, applied_at = NULL, processed_local = false`;
+    const where = { where: 'c.seq = $1', params: [member.seq] };
+    await moveChanges(session, { from: 'discarded', set, ...where }, draft, context);
+    if (later.length > 0) await replayUnder(context, member, later);
+  }
+  return requireChange(session, id, context);
+}
+
+/** A transaction's members that can be discarded together, or the change alone. */
+async function unitOf(context: RepairContext, change: Change): Promise<Change[]> {
+  if (change.transactionId === null) return [change];
+  const rows = await context.session.run<ChangeRow>(
+    `SELECT ${allColumns('c')} FROM local_changes c WHERE c.transaction_id = $1 AND c.status <> 'discarded' ORDER BY c.seq`,
+    [change.transactionId],
+  );
+  return rows.map((row) => toChange(row, context));
+}
+
+async function discardedUnit(context: RepairContext, change: Change): Promise<Change[]> {
+  if (change.transactionId === null) return [change];
+  const rows = await context.session.run<ChangeRow>(
+    `SELECT ${allColumns('c')} FROM local_changes c WHERE c.transaction_id = $1 AND c.status = 'discarded' ORDER BY c.seq`,
+    [change.transactionId],
+  );
+  return rows.map((row) => toChange(row, context));
+}
+
+async function refuseSideEffects(context: RepairContext, change: Change): Promise<void> {
+  const touched = (await sideEffects(context)).filter((effect) => effect.operation === 'delete');
+  if (touched.length > 0) throw hasDependents(change, touched, touched.length);
+}
