@@ -1,11 +1,11 @@
 // `npm run package`: builds and packs the VSIX that is installed by start, tests and people alike.
 import { spawnSync } from 'node:child_process';
-import { mkdirSync, statSync } from 'node:fs';
+import { mkdirSync, renameSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { projectRoot as root, vsixFile } from './project.ts';
 
-const root = fileURLToPath(new URL('..', import.meta.url));
-export const vsixFile = join(root, 'dist/local-data.vsix');
+// Renamed at the end: what stands under the final name is whole, wherever this is interrupted.
+const unfinished = join(root, 'dist/unfinished.vsix');
 
 run([process.execPath, 'esbuild.mjs']);
 mkdirSync(join(root, 'dist'), { recursive: true });
@@ -18,8 +18,9 @@ run([
   '--skip-license',
   '--no-rewrite-relative-links',
   '--out',
-  vsixFile,
+  unfinished,
 ]);
+renameSync(unfinished, vsixFile);
 console.log(`${vsixFile}: ${(statSync(vsixFile).size / 1_048_576).toFixed(1)} MB`);
 
 function run([command = '', ...args]: readonly string[]): void {

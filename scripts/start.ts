@@ -9,20 +9,11 @@ import { builtVsix } from './built-vsix.ts';
 import { projectRoot } from './project.ts';
 import { QUIET_SETTINGS, startVscodeServer } from './vscode-server.ts';
 
-const demo = join(projectRoot, '.localdata-demo');
+const demo = join(process.env.LOCAL_DATA_DEMO ?? projectRoot, '.localdata-demo');
 const workspace = join(demo, 'workspace');
+const windows = process.platform === 'win32';
 const stop = new AbortController();
 for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(name, () => stop.abort());
-
-const { values: options } = parseArgs({
-  options: {
-    web: { type: 'boolean', default: false },
-    desktop: { type: 'boolean', default: false },
-    port: { type: 'string', default: '0' },
-    'no-open': { type: 'boolean', default: false },
-    fresh: { type: 'boolean', default: false },
-  },
-});
 
 try {
   await start();
@@ -35,24 +26,21 @@ try {
 }
 
 async function start(): Promise<void> {
-  const port = checkedPort(options.port);
-  const code = options.web ? undefined : desktopCode();
-  if (options.desktop && code === undefined) {
-    throw new Error('--desktop: no `code` command is on the PATH. Install it from VS Code, or start with --web.');
-  }
+  const options = readOptions(process.argv.slice(2));
+  const code = options.web ? undefined : desktopCode(options);
   if (options.fresh) rmSync(demo, { recursive: true, force: true });
   if (!existsSync(workspace)) cpSync(join(projectRoot, 'demo'), workspace, { recursive: true });
   const vsix = await builtVsix(stop.signal);
-  if (code === undefined) await startWeb(vsix, port);
+  if (code === undefined) await startWeb(vsix, options);
   else await startDesktop(code, vsix);
 }
 
-async function startWeb(vsix: string, port: number): Promise<void> {
+async function startWeb(vsix: string, options: Options): Promise<void> {
   console.log('Starting VS Code with the extension installed');
   const server = await startVscodeServer({
     home: join(demo, 'vscode'),
     vsixFiles: [vsix],
-    port,
+    port: options.port,
     token: keptToken(),
     signal: stop.signal,
   });
@@ -60,7 +48,7 @@ async function startWeb(vsix: string, port: number): Promise<void> {
     const address = server.address(workspace);
     console.log(`\n  Local Data is open at\n\n  ${address}\n`);
     console.log('  Ctrl+C stops it. --fresh starts over with new sample data.\n');
-    if (!options['no-open']) openInBrowser(address);
+    if (options.opens) openInBrowser(address);
     await server.ended;
     if (!stop.signal.aborted) throw new Error("VS Code's server ended by itself; run npm start again.");
     console.log('\nStopped.');
@@ -82,12 +70,47 @@ async function startDesktop(code: string, vsix: string): Promise<void> {
   console.log(`VS Code shows ${workspace}. --web opens it in a browser instead; --fresh starts over.`);
 }
 
+interface Options {
+  readonly web: boolean;
+  readonly desktop: boolean;
+  readonly port: number;
+  readonly opens: boolean;
+  readonly fresh: boolean;
+}
+
+function readOptions(words: string[]): Options {
+  const { web, desktop, port, 'no-open': closed, fresh } = parsed(words);
+  if (web && desktop) throw new Error('--web and --desktop are two places for one VS Code; give one of them.');
+  if (desktop && (port !== undefined || closed))
+    throw new Error('--port and --no-open are for VS Code in a browser; give them with --web.');
+  return { web, desktop, port: checkedPort(port ?? '0'), opens: !closed, fresh };
+}
+
+function parsed(args: string[]) {
+  const flag = { type: 'boolean', default: false } as const;
+  try {
+    const options = { web: flag, desktop: flag, port: { type: 'string' }, 'no-open': flag, fresh: flag } as const;
+    return parseArgs({ args, options }).values;
+  } catch (error) {
+    const why = error instanceof Error ? error.message : String(error);
+    throw new Error(`${why}\nThe options are --web, --desktop, --port N, --no-open and --fresh.`, { cause: error });
+  }
+}
+
 /** In an integrated terminal `code` is the person's own window: then the one from npm is taken. */
-function desktopCode(): string | undefined {
-  if (process.env.VSCODE_IPC_HOOK_CLI !== undefined && !options.desktop) return undefined;
-  const name = process.platform === 'win32' ? 'code.cmd' : 'code';
+function desktopCode({ desktop }: Options): string | undefined {
+  const isInsideVscode = process.env.VSCODE_IPC_HOOK_CLI !== undefined;
+  if (isInsideVscode && desktop)
+    throw new Error('--desktop: here `code` is the window of this terminal. Use a terminal outside VS Code, or --web.');
+  if (isInsideVscode) return undefined;
+  const name = windows ? 'code.cmd' : 'code';
   const folders = (process.env.PATH ?? '').split(delimiter);
-  return folders.map((folder) => join(folder, name)).find((file) => existsSync(file));
+  const found = folders.map((folder) => join(folder, name)).find((file) => existsSync(file));
+  if (found === undefined && desktop)
+    throw new Error(
+      '--desktop: no `code` command is on the PATH. VS Code installs it (command palette: "Shell Command: Install"); or start with --web.',
+    );
+  return found;
 }
 
 function checkedPort(text: string): number {
@@ -118,11 +141,11 @@ function openInBrowser(address: string): void {
 }
 
 async function run(command: string, words: readonly string[]): Promise<void> {
-  const child = spawn(command, words, {
-    stdio: 'inherit',
-    shell: process.platform === 'win32',
-    signal: stop.signal,
-  });
+  const { signal } = stop;
+  // Windows runs a .cmd through its shell only, which takes the words as one line.
+  const child = windows
+    ? spawn([command, ...words].map((word) => `"${word}"`).join(' '), { stdio: 'inherit', shell: true, signal })
+    : spawn(command, words, { stdio: 'inherit', signal });
   const status = await new Promise<number | null>((resolve, reject) => {
     child.on('error', reject);
     child.on('close', resolve);

@@ -2,6 +2,7 @@
 // failures are, in the Changes view and its badge.
 import * as vscode from 'vscode';
 import type { Change } from '../protocol/changes.ts';
+import { reasonOf } from './changes-view/presentation.ts';
 
 const SHOWN_MS = 5_000;
 
@@ -9,6 +10,6 @@ export function tellOutcome(change: Change): void {
   const name = `${change.entityType} ${change.entityId}`;
   const done = change.status === 'applied' || change.status === 'synced';
   const icon = done ? '$(check)' : change.status === 'failed' ? '$(error)' : '$(clock)';
-  const detail = done ? 'applied' : `${change.status}: ${change.reason ?? change.error ?? ''}`;
+  const detail = done ? 'applied' : `${change.status}: ${reasonOf(change)}`;
   vscode.window.setStatusBarMessage(`${icon} ${name} ${detail}`, SHOWN_MS);
 }

@@ -72,8 +72,6 @@ async function createUser(workbench: Workbench): Promise<Page> {
 async function importPlaces(workbench: Workbench): Promise<Page> {
   await workbench.runCommand('Import…');
   await workbench.page.locator('.quick-input-widget:visible').filter({ hasText: 'Import into Local Data' }).waitFor();
-  const path = await workbench.input().inputValue();
-  await workbench.input().fill(`${path.replace(/\/?$/, '/')}places.csv`);
   await workbench.pick('places.csv');
   await workbench.pick('New document type');
   await workbench.fillInput('Name of the new entity type', 'Place');
@@ -159,6 +157,12 @@ async function saveEdit(workbench: Workbench): Promise<Page> {
   await keyboard.type('4');
   await keyboard.press('ControlOrMeta+s');
   await workbench.row(BROKEN).waitFor({ state: 'detached' });
+  // The diff that was left open follows what has become of its change.
+  await workbench.page
+    .locator('.monaco-diff-editor .view-lines')
+    .filter({ hasText: '"priority": 4' })
+    .first()
+    .waitFor();
   return workbench.page;
 }
 

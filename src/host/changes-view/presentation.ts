@@ -60,7 +60,7 @@ function changeItem(change: Change): vscode.TreeItem {
 const OPERATION_WORDS: Readonly<Record<Operation, string>> = { insert: 'Insert', update: 'Update', delete: 'Delete' };
 
 /** Short, for the row is narrow; the whole reason stands in the tooltip. */
-function reasonOf(change: Change): string {
+export function reasonOf(change: Change): string {
   switch (change.status) {
     case 'applied':
     case 'synced':
@@ -128,15 +128,19 @@ function moreItem(group: GroupId, shown: number, counts: ChangeCounts): vscode.T
 export function changeTooltip(change: Change, now: number): vscode.MarkdownString {
   const text = new vscode.MarkdownString(undefined, true);
   text.appendMarkdown(`**${OPERATION_WORDS[change.operation]}** `);
-  text.appendText(`${change.entityType} ${change.entityId}`);
-  text.appendMarkdown(`\n\n`);
-  if (change.reason !== null) text.appendText(change.reason).appendMarkdown('\n\n');
+  text.appendMarkdown(`${escaped(`${change.entityType} ${change.entityId}`)}\n\n`);
+  if (change.reason !== null) text.appendMarkdown(`${escaped(change.reason)}\n\n`);
   if (change.error !== null && change.error !== change.reason) text.appendCodeblock(change.error, 'text');
   const facts = factsOf(change, now);
   for (const [name, value] of facts) {
-    text.appendMarkdown(`- ${name}: `).appendText(value).appendMarkdown('\n');
+    text.appendMarkdown(`- ${name}: ${escaped(value)}\n`);
   }
   return text;
+}
+
+/** VS Code escapes with spaces that never end a line, which would cut words in two at the tooltip's edge. */
+function escaped(text: string): string {
+  return new vscode.MarkdownString(undefined, true).appendText(text).value.replaceAll('&nbsp;', ' ');
 }
 
 function factsOf(change: Change, now: number): [string, string][] {

@@ -11,8 +11,7 @@ export const showChange = defineCommand('localData.change.show', async (host, ta
     await vscode.window.showTextDocument(changeUri(change, 'change'), { preview: true, preserveFocus: true });
     return;
   }
-  const done = change.processedLocal;
-  const title = done ? `${name} (before ↔ after change ${change.seq})` : `${name} (now ↔ with change ${change.seq})`;
+  const title = `${name} (without ↔ with change ${change.seq})`;
   const options = { preview: true, preserveFocus: true };
   const [before, after] = [changeUri(change, 'before'), changeUri(change, 'after')];
   await vscode.commands.executeCommand('vscode.diff', before, after, title, options);

@@ -32,15 +32,41 @@ export function registerViewDocuments(host: Host): vscode.Disposable {
     onDidChange: changed.event,
     provideTextDocumentContent: (uri) => contentOf(host, uri),
   });
-  // A document that was restored before the database was open is shown again once it is.
-  const reopened = host.database.onDidChangeState(({ kind }) => {
-    if (kind !== 'ready') return;
-    for (const { uri } of vscode.workspace.textDocuments) if (uri.scheme === SCHEMES.view) changed.fire(uri);
-  });
+  const following = followCommits(host, (uri) => changed.fire(uri));
   const closed = vscode.workspace.onDidCloseTextDocument(({ uri }) => {
     if (uri.scheme === SCHEMES.view) reports.delete(uri.authority);
   });
-  return vscode.Disposable.from(changed, provider, reopened, closed);
+  return vscode.Disposable.from(changed, provider, following, closed);
+}
+
+/** Shows again what a commit has made stale: the documents of the changes it touched and of others of their entities. */
+function followCommits({ database }: Host, show: (uri: vscode.Uri) => void): vscode.Disposable {
+  const shown = () =>
+    vscode.workspace.textDocuments.map(({ uri }) => uri).filter(({ scheme }) => scheme === SCHEMES.view);
+  const showStale = (touched: readonly Change[]) => {
+    const open = shown();
+    if (open.length === 0) return;
+    const paths = new Set(touched.map((change) => changeUri(change, 'change').path));
+    for (const uri of open) if (paths.has(uri.path)) show(uri);
+  };
+  let unsubscribe = () => {};
+  const connect = () => {
+    unsubscribe();
+    unsubscribe = () => {};
+    const { state } = database;
+    if (state.kind !== 'ready') return;
+    // A document that was restored before the database was open is shown again once it is.
+    for (const uri of shown()) show(uri);
+    unsubscribe = state.data.stores.changes.subscribe(({ touched }, before) => {
+      if (touched !== before.touched) showStale(touched);
+    });
+  };
+  connect();
+  const following = database.onDidChangeState(connect);
+  return new vscode.Disposable(() => {
+    following.dispose();
+    unsubscribe();
+  });
 }
 
 async function contentOf(host: Host, uri: vscode.Uri): Promise<string> {
