@@ -1,0 +1,210 @@
+// `npm start` as a program: what it says of wrong options, how it calls a desktop VS Code, and that Ctrl+C leaves no
+// process behind at any stage. Its demo lies in a temporary folder; a person's own stays untouched.
+import assert from 'node:assert/strict';
+import { execFileSync, spawn } from 'node:child_process';
+import type { ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
+import { chmodSync, existsSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { delimiter, join } from 'node:path';
+import { launchChromium } from '../../scripts/chromium.ts';
+import { node24, projectRoot, vsixFile } from '../../scripts/project.ts';
+
+describe('npm start', () => {
+  let home: string;
+  let started: StartProgram[] = [];
+
+  beforeEach(() => {
+    home = mkdtempSync(join(tmpdir(), 'local-data-start-'));
+  });
+
+  afterEach(async () => {
+    await Promise.all(started.map((program) => program.interrupt()));
+    started = [];
+    rmSync(home, { recursive: true, force: true, maxRetries: 3 });
+  });
+
+  function start(words: readonly string[], env: NodeJS.ProcessEnv = {}): StartProgram {
+    const program = new StartProgram(words, { LOCAL_DATA_DEMO: home, ...env });
+    started.push(program);
+    return program;
+  }
+
+  /** A program of that name in the home folder, first on the PATH. */
+  function pathWith(name: string, script: string): string {
+    const file = join(home, name);
+    writeFileSync(file, `#!${node24()}\n${script}\n`);
+    chmodSync(file, 0o755);
+    return [home, process.env.PATH ?? ''].join(delimiter);
+  }
+
+  for (const [words, meaning] of [
+    [['--prot', '3000'], /Unknown option '--prot'[^]*--port N/],
+    [['--port', 'http'], /--port http: a port is a number from 1 to 65535/],
+    [['--port', '65536'], /--port 65536: a port is a number/],
+    [['--web', '--desktop'], /--web and --desktop .* give one of them/],
+    [['--desktop', '--no-open'], /--port and --no-open are for VS Code in a browser/],
+  ] as const) {
+    it(`says what is wrong with ${words.join(' ')}, and does nothing`, async () => {
+      const program = start(words);
+      assert.equal(await program.ended, 1);
+      assert.match(program.said, meaning);
+      assert.doesNotMatch(program.said, /^\s+at /m);
+      assert.deepEqual(readdirSync(home), []);
+    });
+  }
+
+  it('says how to come by a desktop VS Code where --desktop finds none', async () => {
+    const program = start(['--desktop'], { PATH: home });
+    assert.equal(await program.ended, 1);
+    assert.match(program.said, /--desktop: no `code` command is on the PATH.*--web/);
+  });
+
+  it('does not take the window of its own terminal for a desktop VS Code', async () => {
+    const PATH = pathWith('code', 'throw new Error("called")');
+    const program = start(['--desktop'], { PATH, VSCODE_IPC_HOOK_CLI: '/a/socket' });
+    assert.equal(await program.ended, 1);
+    assert.match(program.said, /--desktop: here `code` is the window of this terminal/);
+  });
+
+  it('installs into and opens a desktop VS Code with folders of its own', async () => {
+    const calls = join(home, 'calls');
+    const record = `require('node:fs').appendFileSync(${JSON.stringify(calls)}, JSON.stringify(process.argv.slice(2)) + '\\n')`;
+    const program = start([], { PATH: pathWith('code', record), VSCODE_IPC_HOOK_CLI: undefined });
+    assert.equal(await program.ended, 0, program.said);
+    const demo = join(home, '.localdata-demo');
+    const own = ['--user-data-dir', join(demo, 'desktop/user'), '--extensions-dir', join(demo, 'desktop/extensions')];
+    const made = readFileSync(calls, 'utf8').trim().split('\n');
+    assert.deepEqual(
+      made.map((line) => JSON.parse(line) as unknown),
+      [
+        [...own, '--install-extension', vsixFile, '--force'],
+        [...own, '--new-window', '--disable-workspace-trust', join(demo, 'workspace')],
+      ],
+    );
+    assert.ok(existsSync(join(demo, 'workspace/places.csv')), 'the demo workspace is there');
+  });
+
+  it('says so when the port is in use', async () => {
+    const other = createServer().listen(0, '127.0.0.1');
+    await once(other, 'listening');
+    const address = other.address();
+    assert.ok(address !== null && typeof address === 'object');
+    const program = start(['--web', '--no-open', '--port', String(address.port)]);
+    assert.equal(await program.ended, 1);
+    other.close();
+    assert.match(program.said, /found its port in use; choose another with --port/);
+    assert.deepEqual(program.left(), []);
+  });
+
+  it('is stopped by Ctrl+C while VS Code is fetched, and leaves no half of it', async () => {
+    const cache = join(home, 'cache');
+    const PATH = pathWith('npm', 'console.log("fetching"); setInterval(() => {}, 1000)');
+    const program = start(['--web', '--no-open'], { PATH, LOCAL_DATA_CACHE: cache });
+    await program.says(/^fetching$/m);
+    await program.interrupt();
+    assert.match(program.said, /Stopped\./);
+    assert.equal(await program.ended, 0);
+    assert.deepEqual(readdirSync(cache), []);
+    assert.deepEqual(program.left(), []);
+  });
+
+  it('is stopped by Ctrl+C while the extension is installed', async () => {
+    const program = start(['--web', '--no-open']);
+    await program.says(/Starting VS Code with the extension installed/);
+    await program.interrupt();
+    assert.match(program.said, /Stopped\./);
+    assert.deepEqual(program.left(), []);
+  });
+
+  it('is stopped by Ctrl+C while VS Code runs with the database open', async () => {
+    const program = start(['--web', '--no-open']);
+    const address = (await program.says(/http:\/\/127\.0\.0\.1:\d+\/\?tkn=\S+/))[0];
+    const browser = await launchChromium();
+    try {
+      const page = await browser.newPage();
+      await page.goto(address);
+      await page.locator('.pane-body .monaco-list-row').filter({ hasText: 'Failed' }).waitFor({ timeout: 90_000 });
+      assert.ok(program.left().length > 2, 'the server has an extension host');
+      await program.interrupt();
+      assert.match(program.said, /Stopped\./);
+      assert.equal(await program.ended, 0);
+      assert.deepEqual(program.left(), []);
+    } finally {
+      await browser.close();
+    }
+  });
+});
+
+/** `scripts/start.ts` in a process group of its own, as a terminal has it. */
+class StartProgram {
+  readonly ended: Promise<number | null>;
+  readonly #child: ChildProcess;
+  readonly #mark: string;
+  #said = '';
+
+  constructor(words: readonly string[], env: NodeJS.ProcessEnv) {
+    this.#mark = `LOCAL_DATA_DEMO=${env.LOCAL_DATA_DEMO}`;
+    this.#child = spawn(node24(), ['scripts/start.ts', ...words], {
+      cwd: projectRoot,
+      env: { ...process.env, ...env },
+      detached: true,
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
+    for (const stream of [this.#child.stdout, this.#child.stderr]) {
+      stream?.on('data', (chunk: Buffer) => {
+        this.#said += chunk.toString();
+      });
+    }
+    this.ended = new Promise((resolve) => this.#child.once('close', resolve));
+  }
+
+  get said(): string {
+    return this.#said;
+  }
+
+  /** Waits until its output matches. */
+  says(pattern: RegExp): Promise<RegExpExecArray> {
+    return new Promise((resolve, reject) => {
+      const look = (): void => {
+        const found = pattern.exec(this.#said);
+        if (found !== null) resolve(found);
+      };
+      this.#child.stdout?.on('data', look);
+      this.#child.once('close', () => reject(new Error(`It ended before it said ${pattern.source}:\n${this.#said}`)));
+      look();
+    });
+  }
+
+  /** As Ctrl+C does: the signal goes to the whole foreground group. */
+  async interrupt(): Promise<void> {
+    const { pid, exitCode, signalCode } = this.#child;
+    if (pid !== undefined && exitCode === null && signalCode === null) process.kill(-pid, 'SIGINT');
+    await this.ended;
+  }
+
+  /** The processes it started, whosever children they are by now: those that inherited its environment. */
+  left(): number[] {
+    return processesWithEnvironment().flatMap(([pid, environment]) => (environment.includes(this.#mark) ? [pid] : []));
+  }
+}
+
+/** From /proc where there is one; elsewhere `ps` shows the environment behind the command. */
+function processesWithEnvironment(): (readonly [pid: number, environment: string])[] {
+  if (existsSync('/proc/self/environ')) {
+    const pids = readdirSync('/proc').filter((name) => /^\d+$/.test(name));
+    return pids.map((pid) => [Number(pid), environmentOf(pid)] as const);
+  }
+  const lines = execFileSync('ps', ['-A', '-E', '-ww', '-o', 'pid=,command='], { encoding: 'utf8' }).split('\n');
+  return lines.map((line) => [Number.parseInt(line, 10), line] as const);
+}
+
+function environmentOf(pid: string): string {
+  try {
+    return readFileSync(`/proc/${pid}/environ`, 'utf8');
+  } catch {
+    // Ended while the list was read, or another user's.
+    return '';
+  }
+}
