@@ -1,6 +1,6 @@
 // What passes between the Entities panel and its host: requests with answers one way, news the other. Data only; the
 // host checks every request by its schema, for a webview is outside.
-import type { Change, Entity, JsonObject, JsonValue } from './changes.ts';
+import type { Change, Entity, EntityMark, JsonObject, JsonValue } from './changes.ts';
 import type { CommitEvent, StoreSnapshot } from './engine.ts';
 
 export interface PanelTarget {
@@ -46,8 +46,17 @@ export interface PanelCalls {
     readonly query: { readonly entityType: string; readonly entityId: string; readonly data: JsonObject };
     readonly answer: { readonly entity: Entity };
   };
-  /** Changes of a type that are not done, for the marks on its rows. */
-  waiting: { readonly query: { readonly entityType: string }; readonly answer: { readonly changes: Change[] } };
+  /** What is not done of what is shown. */
+  waiting: {
+    readonly query: { readonly entityType: string; readonly entityIds: readonly string[] };
+    readonly answer: {
+      readonly marks: EntityMark[];
+      /** The first entities of the type that are not there because their insert did not succeed. */
+      readonly notInserted: EntityMark[];
+      /** Failed changes by entity type, of all types. */
+      readonly failed: Readonly<Record<string, number>>;
+    };
+  };
 }
 export type PanelCall = keyof PanelCalls;
 
@@ -58,6 +67,8 @@ export interface TypeView {
   readonly orderBy: string;
   readonly selectedId: string | null;
   readonly scrollTop: number;
+  /** Of the columns that a person has given one, in pixels. */
+  readonly widths: Readonly<Record<string, number>>;
 }
 
 /** What the panel shows and how. */
@@ -82,6 +93,8 @@ export type FromPanel =
   /** Asks the host to keep the view beside the database that the panel was told of. */
   | { readonly kind: 'keep'; readonly place: string; readonly kept: KeptView }
   | { readonly kind: 'call'; readonly id: number; readonly call: PanelCall; readonly query: unknown }
+  /** The answer to a call is not wanted any more. */
+  | { readonly kind: 'cancel'; readonly id: number }
   | {
       readonly kind: 'command';
       readonly command: PanelCommand;

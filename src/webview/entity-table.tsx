@@ -1,25 +1,22 @@
 // The entities of one type: a virtualised grid with search, sort, live rows and marks for changes that are not done.
 import { useVirtualizer } from '@tanstack/react-virtual';
-import { type KeyboardEvent, type ReactNode, useEffect, useMemo, useRef, useState } from 'react';
+import { type KeyboardEvent, type ReactNode, useEffect, useRef, useState } from 'react';
 import { useStore } from 'zustand';
-import type { Change, Entity } from '../protocol/changes.ts';
+import type { Entity, EntityMark } from '../protocol/changes.ts';
 import type { TypeView } from '../protocol/panel.ts';
 import type { EntityWindow } from '../stores/entities-store.ts';
+import { ColumnHeading } from './column-heading.tsx';
+import { type Column, useColumns } from './columns.ts';
 import { cellText, kindOf } from './format-value.ts';
 import { usePanel, usePanelVersion } from './panel-context.ts';
-import { StatusMark, mostTroubled } from './status-mark.tsx';
-import { type EntityPages, useEntityPages } from './use-entity-pages.ts';
+import { StatusMark } from './status-mark.tsx';
+import type { RowPages } from './row-pages.ts';
+import { useEntityPages } from './use-entity-pages.ts';
 import { changeTypeView, typeView, viewStore } from './view-state.ts';
 
 const ROW_HEIGHT = 24;
 const SEARCH_AFTER_MS = 200;
 const GHOSTS_SHOWN = 20;
-const KEY_WIDTH = 112;
-
-interface Column {
-  readonly name: string;
-  readonly width: number;
-}
 
 export function EntityTable({ window }: { readonly window: EntityWindow }): ReactNode {
   const model = usePanel();
@@ -27,13 +24,11 @@ export function EntityTable({ window }: { readonly window: EntityWindow }): Reac
   const { entityType } = window.info;
   const view = useStore(viewStore, (state) => typeView(state, entityType));
   const pages = useEntityPages(window, view.search, view.orderBy);
-  useEffect(() => void model.loadWaiting(entityType), [model, entityType, model.state]);
-  const waiting = model.waitingOf(entityType);
   return (
     <section className="entities" id="entities" role="tabpanel" aria-labelledby={`type-${entityType}`}>
       <Toolbar window={window} view={view} total={pages.total} />
-      <Ghosts entityType={entityType} waiting={waiting} />
-      <Body window={window} view={view} pages={pages} waiting={waiting} />
+      <NotInserted entityType={entityType} marks={model.waiting.notInserted} />
+      <Body window={window} view={view} pages={pages} />
     </section>
   );
 }
@@ -107,37 +102,31 @@ function Toolbar({
 }
 
 /** Entities that are not there because their insert waits: without this a failed insert would be nowhere. */
-function Ghosts({
+function NotInserted({
   entityType,
-  waiting,
+  marks,
 }: {
   readonly entityType: string;
-  readonly waiting: ReadonlyMap<string, readonly Change[]>;
+  readonly marks: readonly EntityMark[];
 }): ReactNode {
-  const ghosts = [...waiting].filter(([, lane]) => lane[0]?.operation === 'insert' && lane[0].status !== 'pending');
-  if (ghosts.length === 0) return null;
+  if (marks.length === 0) return null;
   return (
     <ul className="ghosts" aria-label="Not inserted yet">
-      {ghosts.slice(0, GHOSTS_SHOWN).map(([entityId, lane]) => {
-        const change = mostTroubled(lane);
-        return (
-          <li key={entityId}>
-            <button
-              type="button"
-              className="ghost"
-              title={change?.reason ?? ''}
-              onClick={() => changeTypeView(entityType, { selectedId: entityId })}
-            >
-              {change !== undefined && <StatusMark status={change.status} reason={change.reason} />}
-              <span className="ghost-id">{entityId}</span>
-              <span className="ghost-reason">{change?.reason ?? 'waits'}</span>
-            </button>
-          </li>
-        );
-      })}
-      {ghosts.length > GHOSTS_SHOWN && (
-        <li className="more">and {ghosts.length - GHOSTS_SHOWN} more in the Changes view</li>
-      )}
+      {marks.slice(0, GHOSTS_SHOWN).map(({ entityId, status, reason }) => (
+        <li key={entityId}>
+          <button
+            type="button"
+            className="ghost"
+            title={reason ?? ''}
+            onClick={() => changeTypeView(entityType, { selectedId: entityId })}
+          >
+            <StatusMark status={status} reason={reason} />
+            <span className="ghost-id">{entityId}</span>
+            <span className="ghost-reason">{reason ?? 'waits'}</span>
+          </button>
+        </li>
+      ))}
+      {marks.length > GHOSTS_SHOWN && <li className="more">and more in the Changes view</li>}
     </ul>
   );
 }
@@ -145,14 +134,15 @@ function Ghosts({
 interface BodyProps {
   readonly window: EntityWindow;
   readonly view: TypeView;
-  readonly pages: EntityPages;
-  readonly waiting: ReadonlyMap<string, readonly Change[]>;
+  readonly pages: RowPages;
 }
 
-function Body({ window, view, pages, waiting }: BodyProps): ReactNode {
+function Body({ window, view, pages }: BodyProps): ReactNode {
+  const { waiting } = usePanel();
   const { entityType, key } = window.info;
   const scroller = useRef<HTMLDivElement>(null);
-  const columns = useColumns(window, pages);
+  const columns = useColumns(window, pages, view.widths);
+  const [headingStop, setHeadingStop] = useState(0);
   const virtual = useVirtualizer({
     count: pages.total,
     getScrollElement: () => scroller.current,
@@ -163,6 +153,11 @@ function Body({ window, view, pages, waiting }: BodyProps): ReactNode {
   const items = virtual.getVirtualItems();
   const [first, last] = [items[0]?.index ?? 0, items.at(-1)?.index ?? 0];
   useEffect(() => pages.show(first, last), [pages, first, last]);
+  const shownIds = JSON.stringify(items.map(({ index }) => idOf(pages.row(index), key)).filter((id) => id !== null));
+  useEffect(
+    () => waiting.show({ entityType, entityIds: JSON.parse(shownIds) as string[] }),
+    [waiting, entityType, shownIds],
+  );
   const [moved, setActive] = useState<number>();
   const selectedIndex = items.find(({ index }) => String(pages.row(index)?.[key]) === view.selectedId)?.index;
   const active = Math.min(moved ?? selectedIndex ?? 0, Math.max(0, pages.total - 1));
@@ -191,7 +186,7 @@ function Body({ window, view, pages, waiting }: BodyProps): ReactNode {
   if (pages.error !== null) {
     return (
       <Empty icon="error" text={pages.error}>
-        <button type="button" onClick={pages.retry}>
+        <button type="button" onClick={() => pages.retry()}>
           Try Again
         </button>
       </Empty>
@@ -221,16 +216,19 @@ function Body({ window, view, pages, waiting }: BodyProps): ReactNode {
           style={{ gridTemplateColumns: template }}
           onKeyDown={moveAmongHeadings}
         >
-          <span role="columnheader" className="mark-head">
+          <span role="columnheader" aria-colindex={1} className="mark-head">
             <span className="hidden-text">Changes</span>
           </span>
           {columns.map((column, index) => (
-            <Header
+            <ColumnHeading
               key={column.name}
               column={column}
-              isFirst={index === 0}
-              entityType={entityType}
+              colIndex={index + 2}
               orderBy={view.orderBy}
+              isTabStop={index === Math.min(headingStop, columns.length - 1)}
+              onFocus={() => setHeadingStop(index)}
+              onOrder={(orderBy) => changeTypeView(entityType, { orderBy })}
+              onWidth={(width) => changeTypeView(entityType, { widths: { ...view.widths, [column.name]: width } })}
             />
           ))}
         </div>
@@ -247,13 +245,17 @@ function Body({ window, view, pages, waiting }: BodyProps): ReactNode {
             entity={pages.row(item.index)}
             isActive={item.index === active}
             selectedId={view.selectedId}
-            waiting={waiting}
+            mark={waiting.markOf(idOf(pages.row(item.index), key) ?? '')}
             onSelect={() => select(item.index)}
           />
         ))}
       </div>
     </div>
   );
+}
+
+function idOf(entity: Entity | undefined, key: string): string | null {
+  return entity === undefined ? null : String(entity[key]);
 }
 
 /** Left and right between the headings, of which one is a stop of the Tab key. */
@@ -266,37 +268,6 @@ function moveAmongHeadings(event: KeyboardEvent<HTMLElement>): void {
   headings[Math.max(0, Math.min(headings.length - 1, at + step))]?.focus();
 }
 
-function Header({
-  column,
-  isFirst,
-  entityType,
-  orderBy,
-}: {
-  readonly column: Column;
-  readonly isFirst: boolean;
-  readonly entityType: string;
-  readonly orderBy: string;
-}): ReactNode {
-  const direction = orderBy === column.name ? 'ascending' : orderBy === `-${column.name}` ? 'descending' : 'none';
-  const next = direction === 'none' ? column.name : direction === 'ascending' ? `-${column.name}` : '';
-  return (
-    <span role="columnheader" aria-sort={direction}>
-      <button
-        type="button"
-        className="sort"
-        tabIndex={isFirst ? 0 : -1}
-        onClick={() => changeTypeView(entityType, { orderBy: next })}
-        title={`Sort by ${column.name}`}
-      >
-        {column.name}
-        {direction !== 'none' && (
-          <span className={`codicon codicon-arrow-${direction === 'ascending' ? 'up' : 'down'}`} aria-hidden="true" />
-        )}
-      </button>
-    </span>
-  );
-}
-
 interface RowProps {
   readonly index: number;
   readonly top: number;
@@ -306,7 +277,7 @@ interface RowProps {
   readonly entity: Entity | undefined;
   readonly isActive: boolean;
   readonly selectedId: string | null;
-  readonly waiting: ReadonlyMap<string, readonly Change[]>;
+  readonly mark: EntityMark | undefined;
   readonly onSelect: () => void;
 }
 
@@ -319,11 +290,10 @@ function Row({
   entity,
   isActive,
   selectedId,
-  waiting,
+  mark,
   onSelect,
 }: RowProps): ReactNode {
   const id = entity === undefined ? undefined : String(entity[idField]);
-  const change = id === undefined ? undefined : mostTroubled(waiting.get(id) ?? []);
   const flashes = useChanged(entity, id);
   const classes = ['grid-row', isActive ? 'active' : '', flashes ? 'flash' : '', index % 2 === 1 ? 'odd' : ''];
   return (
@@ -336,13 +306,18 @@ function Row({
       style={{ gridTemplateColumns: template, transform: `translateY(${top}px)` }}
       onClick={onSelect}
     >
-      <span role="gridcell" className="mark">
-        {change !== undefined && <StatusMark status={change.status} reason={change.reason} />}
+      <span role="gridcell" aria-colindex={1} className="mark">
+        {mark !== undefined && <StatusMark status={mark.status} reason={mark.reason} />}
       </span>
-      {columns.map(({ name }) => {
+      {columns.map(({ name }, column) => {
         const value = entity?.[name];
         return (
-          <span key={name} role="gridcell" className={`cell ${entity === undefined ? 'unread' : kindOf(value)}`}>
+          <span
+            key={name}
+            role="gridcell"
+            aria-colindex={column + 2}
+            className={`cell ${entity === undefined ? 'unread' : kindOf(value)}`}
+          >
             {entity === undefined ? '' : cellText(value)}
           </span>
         );
@@ -370,34 +345,6 @@ function useChanged(entity: Entity | undefined, id: string | undefined): boolean
     return () => clearTimeout(timer);
   }, [entity, id]);
   return flashes;
-}
-
-function useColumns(window: EntityWindow, pages: EntityPages): Column[] {
-  const { info } = window;
-  const sample = info.kind === 'document' ? Array.from({ length: 50 }, (_, index) => pages.row(index)) : [];
-  const documentFields = [...new Set(sample.flatMap((entity) => Object.keys(entity ?? {})))].filter(
-    (name) => name !== info.key,
-  );
-  const names = JSON.stringify(documentFields.slice(0, 40));
-  return useMemo(() => {
-    if (info.kind === 'document') {
-      const fields = JSON.parse(names) as string[];
-      return [{ name: info.key, width: 180 }, ...fields.map((name) => ({ name, width: 160 }))];
-    }
-    return info.columns.map(({ name, type }) => {
-      const width = name === info.key && type === 'text' ? KEY_WIDTH : widthOf(type);
-      return { name, width: Math.max(width, name.length * 8 + 28) };
-    });
-  }, [info, names]);
-}
-
-function widthOf(type: string): number {
-  if (type === 'boolean') return 72;
-  if (/^(smallint|integer|bigint|numeric|real|double)/.test(type)) return 96;
-  if (type.startsWith('timestamp')) return 176;
-  if (type === 'date') return 100;
-  if (type === 'uuid') return 280;
-  return type.startsWith('json') ? 220 : 160;
 }
 
 function moveActive(key: string, active: number, total: number, pageRows: number): number | undefined {

@@ -49,8 +49,14 @@ export class HostConnection {
     this.#api.postMessage({ kind: 'command', command, ...about });
   }
 
-  call<C extends PanelCall>(call: C, query: PanelCalls[C]['query']): Promise<PanelCalls[C]['answer']> {
+  /** With a signal, for reads only: what is given up may have been done. */
+  call<C extends PanelCall>(
+    call: C,
+    query: PanelCalls[C]['query'],
+    signal?: AbortSignal,
+  ): Promise<PanelCalls[C]['answer']> {
     const id = ++this.#lastId;
+    signal?.addEventListener('abort', () => this.#giveUp(id), { once: true });
     return new Promise((resolve, reject) => {
       const timer = setTimeout(() => {
         this.#pending.delete(id);
@@ -59,6 +65,15 @@ export class HostConnection {
       this.#pending.set(id, { resolve, reject, timer });
       this.#api.postMessage({ kind: 'call', id, call, query });
     });
+  }
+
+  #giveUp(id: number): void {
+    const pending = this.#pending.get(id);
+    if (pending === undefined) return;
+    this.#pending.delete(id);
+    clearTimeout(pending.timer);
+    this.#api.postMessage({ kind: 'cancel', id });
+    pending.reject(new Error('It was given up.'));
   }
 
   listen(listener: (news: News) => void): () => void {

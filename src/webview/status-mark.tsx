@@ -1,6 +1,6 @@
 // A change's status as icon and word, the same wherever the panel shows one.
 import type { ReactNode } from 'react';
-import type { Change, ChangeStatus } from '../protocol/changes.ts';
+import type { ChangeStatus } from '../protocol/changes.ts';
 
 const ICONS: Readonly<Record<ChangeStatus, string>> = {
   pending: 'circle-outline',
@@ -24,15 +24,4 @@ export function StatusMark({
   return (
     <span className={`codicon codicon-${ICONS[status]} mark-${status}`} role="img" aria-label={label} title={label} />
   );
-}
-
-const TROUBLE: readonly ChangeStatus[] = ['failed', 'conflicted', 'blocked', 'retrying', 'pending'];
-
-/** The change of a lane that a person would want to see first. */
-export function mostTroubled(lane: readonly Change[]): Change | undefined {
-  for (const status of TROUBLE) {
-    const change = lane.find((candidate) => candidate.status === status);
-    if (change !== undefined) return change;
-  }
-  return undefined;
 }

@@ -36,9 +36,7 @@ export function TypeList({ types, chosen }: Props): ReactNode {
 function TypeTab({ type, isChosen }: { readonly type: EntityWindow; readonly isChosen: boolean }): ReactNode {
   const model = usePanel();
   const { entityType, table, kind } = type.info;
-  const troubled = [...model.waitingOf(entityType).values()]
-    .flat()
-    .filter((change) => change.status === 'failed').length;
+  const failed = model.waiting.failedOf(entityType);
   const icon = kind === 'document' ? 'json' : 'table';
   return (
     <button
@@ -54,8 +52,12 @@ function TypeTab({ type, isChosen }: { readonly type: EntityWindow; readonly isC
     >
       <span className={`codicon codicon-${icon}`} aria-hidden="true" />
       <span className="type-name">{entityType}</span>
-      {troubled > 0 && (
-        <span className="codicon codicon-error mark-failed" role="img" aria-label={`${troubled} failed changes`} />
+      {failed > 0 && (
+        <span
+          className="codicon codicon-error mark-failed"
+          role="img"
+          aria-label={`${failed} failed ${failed === 1 ? 'change' : 'changes'}`}
+        />
       )}
       <span className="count">{type.count.toLocaleString()}</span>
     </button>

@@ -2,8 +2,9 @@
 // checked before it is believed.
 import { createStore } from 'zustand/vanilla';
 import type { PanelView, TypeView } from '../protocol/panel.ts';
+import { withinWidths } from './columns.ts';
 
-const EMPTY_TYPE: TypeView = { search: '', orderBy: '', selectedId: null, scrollTop: 0 };
+const EMPTY_TYPE: TypeView = { search: '', orderBy: '', selectedId: null, scrollTop: 0, widths: {} };
 
 export const EMPTY_VIEW: PanelView = { entityType: null, types: {}, drafts: {} };
 
@@ -67,7 +68,14 @@ function readTypeView(value: Readonly<Record<string, unknown>>): TypeView {
     orderBy: typeof value['orderBy'] === 'string' ? value['orderBy'] : '',
     selectedId: typeof value['selectedId'] === 'string' ? value['selectedId'] : null,
     scrollTop: typeof value['scrollTop'] === 'number' ? value['scrollTop'] : 0,
+    widths: readWidths(value['widths']),
   };
+}
+
+function readWidths(value: unknown): Record<string, number> {
+  const entries = Object.entries(isObject(value) ? value : {});
+  const widths = entries.filter((entry): entry is [string, number] => Number.isFinite(entry[1]));
+  return Object.fromEntries(widths.map(([name, width]) => [name, withinWidths(width)]));
 }
 
 export function isObject(value: unknown): value is Readonly<Record<string, unknown>> {

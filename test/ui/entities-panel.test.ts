@@ -1,7 +1,7 @@
 // The Entities panel as a person meets it: in VS Code, over the demo's data, by mouse and by keyboard alone, and looked
 // over by axe in four themes.
 import assert from 'node:assert/strict';
-import { cpSync, globSync, readFileSync } from 'node:fs';
+import { cpSync, globSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import type { FrameLocator, Locator } from 'playwright-core';
@@ -119,6 +119,60 @@ describe('the Entities panel', () => {
     await details('task-003').getByRole('button', { name: 'Revert' }).click();
     await panel.getByRole('grid').hover();
     await session.page.mouse.wheel(0, -500);
+    await row('task-001').waitFor();
+  });
+
+  it('changes the width of a column by mouse and by keyboard, fits it to what it shows, and keeps it', async () => {
+    const separator = () => panel.getByRole('separator', { name: 'Width of title' });
+    const width = () => separator().getAttribute('aria-valuenow').then(Number);
+    const shown = async () => {
+      const heading = panel.getByRole('columnheader', { name: 'title' });
+      const column = await heading.getAttribute('aria-colindex');
+      const cell = row('task-002').locator(`[role="gridcell"][aria-colindex="${column}"]`);
+      const boxes = await Promise.all([heading.boundingBox(), cell.boundingBox()]);
+      return boxes.map((found) => Math.round(found?.width ?? 0));
+    };
+    const [before, box] = [await width(), await separator().boundingBox()];
+    assert.ok(box);
+    await session.page.mouse.move(box.x + 4, box.y + 10);
+    await session.page.mouse.down();
+    await session.page.mouse.move(box.x + 64, box.y + 10, { steps: 3 });
+    await session.page.mouse.up();
+    assert.equal(await width(), before + 60);
+    assert.deepEqual(await shown(), [before + 60, before + 60]);
+    await panel.getByRole('button', { name: 'title' }).focus();
+    await session.page.keyboard.press('Tab');
+    await session.page.keyboard.press('ArrowLeft');
+    await session.page.keyboard.press('Shift+ArrowLeft');
+    assert.equal(await width(), before + 12);
+    await session.screenshot('panel-width-separator');
+    assert.deepEqual(await axeFindings(), []);
+    await separator().dblclick();
+    const fitted = await width();
+    const clipped = await panel.getByRole('columnheader', { name: 'title' }).evaluate((heading) => {
+      const cells = [...document.querySelectorAll(`[role="gridcell"][aria-colindex="${heading.ariaColIndex}"]`)];
+      return cells.filter((cell) => cell.scrollWidth > cell.clientWidth).length;
+    });
+    assert.deepEqual([clipped, await shown()], [0, [fitted, fitted]]);
+    await hideAndShow();
+    assert.equal(await width(), fitted);
+  });
+
+  it('reads as many entities at a time as the setting says, from when it is changed', async () => {
+    const read = await panel.locator('body').evaluateHandle(() => {
+      const { promise, resolve } = Promise.withResolvers<number>();
+      window.addEventListener('message', ({ data }: MessageEvent<{ value?: { rows?: unknown[] } }>) => {
+        if (data.value?.rows !== undefined) resolve(data.value.rows.length);
+      });
+      return { promise };
+    });
+    mkdirSync(join(session.home, 'demo/.vscode'), { recursive: true });
+    writeFileSync(join(session.home, 'demo/.vscode/settings.json'), '{ "localData.entities.pageSize": 20 }');
+    assert.equal(await read.evaluate(({ promise }) => promise), 20);
+    await panel.getByRole('grid').focus();
+    await session.page.keyboard.press('End');
+    await row('task-040').waitFor();
+    await session.page.keyboard.press('Home');
     await row('task-001').waitFor();
   });
 

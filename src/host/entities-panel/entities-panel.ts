@@ -56,6 +56,8 @@ class Panel implements vscode.Disposable {
   #target: PanelTarget | undefined;
   #isReady = false;
   readonly #views: KeptViews;
+  /** Calls on their way to the engine, by the panel's number. */
+  readonly #calls = new Map<number, AbortController>();
 
   constructor(host: HostBase, panel: vscode.WebviewPanel, views: KeptViews) {
     this.#host = host;
@@ -72,9 +74,14 @@ class Panel implements vscode.Disposable {
       }),
       panel.onDidChangeViewState(() => {
         // A hidden webview is gone with its page; the next one says that it is ready.
-        if (!panel.visible) this.#isReady = false;
+        if (panel.visible) return;
+        this.#isReady = false;
+        this.#giveUpCalls();
       }),
       host.database.onDidChangeState(() => this.#connect()),
+      vscode.workspace.onDidChangeConfiguration((event) => {
+        if (event.affectsConfiguration('localData.entities.pageSize')) this.#sendState();
+      }),
     );
     panel.webview.html = pageOf(panel.webview, files);
     this.#connect();
@@ -90,6 +97,7 @@ class Panel implements vscode.Disposable {
   dispose(): void {
     this.#unsubscribe();
     this.#unsubscribe = () => {};
+    this.#giveUpCalls();
     for (const disposable of this.#disposables.splice(0)) disposable.dispose();
   }
 
@@ -160,7 +168,7 @@ class Panel implements vscode.Disposable {
   }
 
   async #receive(received: unknown): Promise<void> {
-    const { answerCall, checkMessage } = await import('./panel-requests.ts');
+    const { checkMessage } = await import('./panel-requests.ts');
     const message = checkMessage(received);
     switch (message.kind) {
       case 'ready':
@@ -174,15 +182,32 @@ class Panel implements vscode.Disposable {
         await vscode.commands.executeCommand(message.command, ...argumentsOf(message));
         return;
       }
+      case 'cancel':
+        return this.#calls.get(message.id)?.abort();
       case 'call':
-        try {
-          const value = await answerCall(this.#host.database.require(), message.call, message.query);
-          this.#send({ kind: 'answer', id: message.id, value });
-        } catch (error) {
-          const text = error instanceof Error ? error.message : String(error);
-          this.#send({ kind: 'refused', id: message.id, message: text });
-        }
+        return this.#answer(message);
     }
+  }
+
+  async #answer({ id, call, query }: Extract<FromPanel, { kind: 'call' }>): Promise<void> {
+    const controller = new AbortController();
+    this.#calls.set(id, controller);
+    try {
+      const { answerCall } = await import('./panel-requests.ts');
+      const value = await answerCall(this.#host.database.require(), call, query, controller.signal);
+      this.#send({ kind: 'answer', id, value });
+    } catch (error) {
+      // Nobody waits for what was given up.
+      if (controller.signal.aborted) return;
+      this.#send({ kind: 'refused', id, message: error instanceof Error ? error.message : String(error) });
+    } finally {
+      if (this.#calls.get(id) === controller) this.#calls.delete(id);
+    }
+  }
+
+  #giveUpCalls(): void {
+    for (const controller of this.#calls.values()) controller.abort();
+    this.#calls.clear();
   }
 
   #send(message: ToPanel): void {

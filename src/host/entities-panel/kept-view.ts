@@ -11,6 +11,7 @@ const typeView = z.object({
   orderBy: z.string(),
   selectedId: z.string().nullable(),
   scrollTop: z.number().min(0),
+  widths: z.record(z.string(), z.number()).default({}),
 });
 
 export const keptViewSchema = z
