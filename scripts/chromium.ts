@@ -15,7 +15,7 @@ import { delimiter, dirname, join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { createBrotliDecompress } from 'node:zlib';
 import { chromium } from 'playwright-core';
-import type { Browser } from 'playwright-core';
+import type { Browser, BrowserContext } from 'playwright-core';
 import { projectRoot } from './project.ts';
 
 export interface Chromium {
@@ -23,7 +23,7 @@ export interface Chromium {
   readonly env: Readonly<Record<string, string>>;
 }
 
-export const CHROMIUM_FLAGS = [
+const CHROMIUM_FLAGS = [
   '--no-sandbox',
   '--disable-gpu',
   '--disable-quic',
@@ -49,8 +49,22 @@ export async function launchChromium(): Promise<Browser> {
   return chromium.launch({ executablePath, args: CHROMIUM_FLAGS, env: { ...process.env, ...env } });
 }
 
+/** A browser with a profile that is kept in the folder, as a person's is: its window, its clipboard, no animations. */
+export async function launchPersonsBrowser(profile: string): Promise<BrowserContext> {
+  const { executablePath, env } = await findChromium();
+  return chromium.launchPersistentContext(profile, {
+    executablePath,
+    args: CHROMIUM_FLAGS,
+    env: { ...process.env, ...env },
+    headless: true,
+    viewport: { width: 1280, height: 800 },
+    permissions: ['clipboard-read', 'clipboard-write'],
+    reducedMotion: 'reduce',
+  });
+}
+
 /** `CHROMIUM_PATH=npm` asks for the one from npm even where the system has one. */
-export async function findChromium(): Promise<Chromium> {
+async function findChromium(): Promise<Chromium> {
   const named = process.env.CHROMIUM_PATH;
   if (named === 'npm') return fromNpm();
   if (named !== undefined && named !== '') {

@@ -18,6 +18,7 @@ import { type Parameter, type Session, byteLength } from './database.ts';
 import type { EntityTypes } from './entity-types.ts';
 import { canonical } from './failures.ts';
 import { CHANGES_TABLE_SQL } from './migrations.ts';
+import { LARGEST_PAGE, pageLimit } from './page-limit.ts';
 import { SqlError } from './sql-error.ts';
 
 export async function createChangesTable(session: Session): Promise<void> {
@@ -102,15 +103,12 @@ export function draftOf(changes: readonly Change[]): CommitDraft {
   return draft;
 }
 
-const DEFAULT_PAGE = 100;
-const LARGEST_PAGE = 1_000;
-
 export async function listChanges(
   session: Session,
   options: ListChangesOptions,
   context: ReasonContext,
 ): Promise<ChangePage> {
-  const limit = Math.min(LARGEST_PAGE, Math.max(1, Math.trunc(options.limit ?? DEFAULT_PAGE)));
+  const limit = pageLimit(options.limit);
   const descending = options.order === 'desc';
   const { where, params } = filterSql(options);
   if (options.after !== undefined) {
@@ -148,7 +146,7 @@ export async function listMarks(
 /** By the first waiting change of each lane: behind a delete that failed the entity is still there. */
 export async function listNotInserted(
   session: Session,
-  { entityType, limit = DEFAULT_PAGE }: { readonly entityType: string; readonly limit?: number | undefined },
+  { entityType, limit }: { readonly entityType: string; readonly limit?: number | undefined },
   context: ReasonContext,
 ): Promise<EntityMark[]> {
   const rows = await session.run<ChangeRow>(
@@ -159,7 +157,7 @@ export async function listNotInserted(
          WHERE earlier.entity_type = c.entity_type AND earlier.entity_id = c.entity_id
            AND earlier.seq < c.seq AND earlier.status ${IS_WAITING}
        )
-     ORDER BY c.seq LIMIT ${Math.min(LARGEST_PAGE, Math.max(1, Math.trunc(limit)))}`,
+     ORDER BY c.seq LIMIT ${pageLimit(limit)}`,
     [entityType],
   );
   return rows.map((row) => toMark(row, context));

@@ -5,18 +5,16 @@ import type { Condition, EntityPage, QueryEntitiesOptions } from '../protocol/en
 import { LocalDataError } from '../protocol/errors.ts';
 import type { Parameter, Session } from '../db/database.ts';
 import { type EntityType, entityAsJson, keyColumn } from '../db/entity-types.ts';
+import { pageLimit } from '../db/page-limit.ts';
 import { SqlError } from '../db/sql-error.ts';
 import { quoteIdentifier, quoteLiteral } from '../db/sql-values.ts';
-
-const DEFAULT_PAGE = 100;
-const LARGEST_PAGE = 1_000;
 
 export async function queryEntities(
   session: Session,
   type: EntityType,
   options: QueryEntitiesOptions,
 ): Promise<EntityPage> {
-  const limit = Math.min(LARGEST_PAGE, Math.max(1, Math.trunc(options.limit ?? DEFAULT_PAGE)));
+  const limit = pageLimit(options.limit);
   const params: Parameter[] = [];
   const order = readOrder(type, options.orderBy);
   const where = conditionsSql(type, options, params);

@@ -4,7 +4,7 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import { cpus, platform, totalmem } from 'node:os';
 import { dirname, join, relative } from 'node:path';
 import type { Page } from 'playwright-core';
-import { projectRoot } from '../../scripts/project.ts';
+import { node24, projectRoot } from '../../scripts/project.ts';
 
 export interface Comparison {
   readonly what: string;
@@ -20,6 +20,11 @@ interface StepDone {
 
 export class WalkReport {
   readonly #pictures: string;
+  /** Of the beginning, when it was cloned: work may go on here meanwhile. */
+  readonly #commit = execFileSync('git', ['rev-parse', '--short', 'HEAD'], {
+    cwd: projectRoot,
+    encoding: 'utf8',
+  }).trim();
   readonly #steps: StepDone[] = [];
   #comparisons: readonly Comparison[] = [];
 
@@ -51,6 +56,7 @@ export class WalkReport {
   write(file: string): void {
     mkdirSync(dirname(file), { recursive: true });
     writeFileSync(file, this.#text(dirname(file)));
+    execFileSync(node24(), [join(projectRoot, 'node_modules/prettier/bin/prettier.cjs'), '--write', file]);
     console.log(`Written: ${relative(projectRoot, file)}`);
   }
 
@@ -62,7 +68,6 @@ export class WalkReport {
   }
 
   #text(from: string): string {
-    const commit = execFileSync('git', ['rev-parse', '--short', 'HEAD'], { cwd: projectRoot, encoding: 'utf8' }).trim();
     const machine = `${platform()}, ${cpus().length} × ${cpus()[0]?.model.trim() ?? 'CPU'}, ${(totalmem() / 2 ** 30).toFixed(0)} GB`;
     const rows = this.#steps.map(({ title, seconds }, index) => `| ${index + 1} | ${title} | ${seconds} |`);
     const found = this.#comparisons.map(({ what, screen, data }) => `| ${what} | ${screen} | ${data} |`);
@@ -72,7 +77,7 @@ export class WalkReport {
     return [
       '# The walk',
       '',
-      `Made by \`npm run walk\` from commit ${commit} on ${machine}: a fresh clone, an empty npm cache, no display; then mouse and keyboard alone.`,
+      `Made by \`npm run walk\` from commit ${this.#commit} on ${machine}: a fresh clone, an empty npm cache, no display; then mouse and keyboard alone.`,
       '',
       ...['| # | Step | Seconds |', '| ---: | --- | ---: |', ...rows, ''],
       'At the end a separate process opened the data directory:',

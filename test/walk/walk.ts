@@ -6,9 +6,8 @@ import { execFileSync } from 'node:child_process';
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { chromium } from 'playwright-core';
 import type { BrowserContext } from 'playwright-core';
-import { CHROMIUM_FLAGS, findChromium } from '../../scripts/chromium.ts';
+import { launchPersonsBrowser } from '../../scripts/chromium.ts';
 import { projectRoot } from '../../scripts/project.ts';
 import { compareWithData } from './compare-with-data.ts';
 import { WalkReport } from './report.ts';
@@ -41,7 +40,7 @@ async function walk(): Promise<void> {
   const line = here ? 'npm start -- --fresh --web' : lineOfReadme();
   const env = freshEnvironment();
   const first = await report.step(`Run what README says: ${line}`, () => start(line, env));
-  let browser = await openBrowser();
+  let browser = await launchPersonsBrowser(join(home, 'browser'));
   try {
     const opened = await openWorkbench(browser, first.address);
     const facts = await walkSteps(opened, report).catch((error: unknown) => pictureFailure(opened, error));
@@ -51,7 +50,7 @@ async function walk(): Promise<void> {
     });
     const again = here ? 'npm start -- --web' : 'npm start';
     const second = await report.step(`Start again: ${again}`, () => start(again, env));
-    browser = await openBrowser();
+    browser = await launchPersonsBrowser(join(home, 'browser'));
     const workbench = await openWorkbench(browser, second.address);
     await report.step('Reopen: everything is as it was left', async () => {
       await workbench.row('Failed').waitFor({ timeout: 60_000 });
@@ -116,19 +115,6 @@ function freshEnvironment(): NodeJS.ProcessEnv {
     HOME: home,
     npm_config_cache: join(home, 'npm-cache'),
   };
-}
-
-async function openBrowser(): Promise<BrowserContext> {
-  const { executablePath, env } = await findChromium();
-  return chromium.launchPersistentContext(join(home, 'browser'), {
-    executablePath,
-    args: CHROMIUM_FLAGS,
-    env: { ...process.env, ...env },
-    headless: true,
-    viewport: { width: 1280, height: 800 },
-    permissions: ['clipboard-read', 'clipboard-write'],
-    reducedMotion: 'reduce',
-  });
 }
 
 async function openWorkbench(context: BrowserContext, address: string): Promise<Workbench> {

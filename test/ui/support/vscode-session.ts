@@ -20,9 +20,8 @@
 import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { chromium } from 'playwright-core';
 import type { BrowserContext, Page } from 'playwright-core';
-import { CHROMIUM_FLAGS, findChromium } from '../../../scripts/chromium.ts';
+import { launchPersonsBrowser } from '../../../scripts/chromium.ts';
 import { projectRoot, vsixFile } from '../../../scripts/project.ts';
 import { QUIET_SETTINGS, startVscodeServer } from '../../../scripts/vscode-server.ts';
 import type { VscodeServer } from '../../../scripts/vscode-server.ts';
@@ -150,16 +149,7 @@ export class VscodeSession implements AsyncDisposable {
   }
 
   async #launch(): Promise<BrowserContext> {
-    const { executablePath, env } = await findChromium();
-    const context = await chromium.launchPersistentContext(join(this.home, 'browser'), {
-      executablePath,
-      args: CHROMIUM_FLAGS,
-      env: { ...process.env, ...env },
-      headless: true,
-      viewport: { width: 1280, height: 800 },
-      permissions: ['clipboard-read', 'clipboard-write'],
-      reducedMotion: 'reduce',
-    });
+    const context = await launchPersonsBrowser(join(this.home, 'browser'));
     context.on('page', acceptLeaving);
     for (const page of context.pages()) acceptLeaving(page);
     return context;
