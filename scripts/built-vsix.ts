@@ -1,7 +1,7 @@
 // The packaged extension of the sources as they are: built when it is missing or older than what it is made from.
-import { spawn } from 'node:child_process';
 import { existsSync, readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
+import { run } from './processes.ts';
 import { node24, projectRoot, vsixFile } from './project.ts';
 
 const MADE_FROM = ['src', 'media', 'package.json', 'package-lock.json', 'esbuild.mjs', '.vscodeignore', 'README.md'];
@@ -9,15 +9,13 @@ const MADE_FROM = ['src', 'media', 'package.json', 'package-lock.json', 'esbuild
 export async function builtVsix(signal?: AbortSignal): Promise<string> {
   if (existsSync(vsixFile) && newest(MADE_FROM) < statSync(vsixFile).mtimeMs) return vsixFile;
   console.log('Building and packaging the extension');
-  const child = spawn(node24(), [join(projectRoot, 'scripts/package.ts')], {
-    cwd: projectRoot,
-    stdio: ['ignore', 'ignore', 'inherit'],
-    ...(signal === undefined ? {} : { signal }),
-  });
-  const code = await new Promise<number | null>((resolve, reject) => {
-    child.on('error', reject);
-    child.on('close', resolve);
-  });
+  const code = await run(
+    node24(),
+    [join(projectRoot, 'scripts/package.ts')],
+    { cwd: projectRoot, stdio: ['ignore', 'ignore', 'inherit'] },
+    signal,
+  );
+  signal?.throwIfAborted();
   if (code !== 0)
     throw new Error(`The extension was not packaged (ended with ${code}); run npm run package to see why.`);
   return vsixFile;

@@ -6,6 +6,7 @@ import { cpSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } fr
 import { delimiter, join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { builtVsix } from './built-vsix.ts';
+import { run } from './processes.ts';
 import { projectRoot } from './project.ts';
 import { QUIET_SETTINGS, startVscodeServer } from './vscode-server.ts';
 
@@ -65,8 +66,8 @@ async function startDesktop(code: string, vsix: string): Promise<void> {
   if (!existsSync(settings)) writeFileSync(settings, `${JSON.stringify(QUIET_SETTINGS, null, 2)}\n`);
   const own = ['--user-data-dir', join(home, 'user'), '--extensions-dir', join(home, 'extensions')];
   console.log('Installing the extension into a VS Code with folders of its own');
-  await run(code, [...own, '--install-extension', vsix, '--force']);
-  await run(code, [...own, '--new-window', '--disable-workspace-trust', workspace]);
+  await runCode(code, [...own, '--install-extension', vsix, '--force']);
+  await runCode(code, [...own, '--new-window', '--disable-workspace-trust', workspace]);
   console.log(`VS Code shows ${workspace}. --web opens it in a browser instead; --fresh starts over.`);
 }
 
@@ -140,15 +141,12 @@ function openInBrowser(address: string): void {
   opener.unref();
 }
 
-async function run(command: string, words: readonly string[]): Promise<void> {
-  const { signal } = stop;
+async function runCode(command: string, words: readonly string[]): Promise<void> {
   // Windows runs a .cmd through its shell only, which takes the words as one line.
-  const child = windows
-    ? spawn([command, ...words].map((word) => `"${word}"`).join(' '), { stdio: 'inherit', shell: true, signal })
-    : spawn(command, words, { stdio: 'inherit', signal });
-  const status = await new Promise<number | null>((resolve, reject) => {
-    child.on('error', reject);
-    child.on('close', resolve);
-  });
+  const line = [command, ...words].map((word) => `"${word}"`).join(' ');
+  const status = windows
+    ? await run(line, [], { stdio: 'inherit', shell: true }, stop.signal)
+    : await run(command, words, { stdio: 'inherit' }, stop.signal);
+  stop.signal.throwIfAborted();
   if (status !== 0) throw new Error(`${command} ${words.join(' ')} ended with ${status}.`);
 }

@@ -1,9 +1,9 @@
 // VS Code from the npm registry, in a cache folder of its own: fetched once, built in a temporary folder and renamed at
 // the end, so that whatever interrupts it, what stands under the final name is complete. Never a dependency of the project.
-import { spawn } from 'node:child_process';
 import { mkdirSync, existsSync, readdirSync, renameSync, rmSync, statSync, writeFileSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
+import { run } from './processes.ts';
 import { projectRoot } from './project.ts';
 
 const VERSION = '4.139.1';
@@ -46,20 +46,21 @@ async function fetchInto(cache: string, target: string, inside: string, signal?:
 async function install(work: string, folder: string, words: readonly string[], signal?: AbortSignal): Promise<void> {
   const flags = ['--ignore-scripts', '--no-audit', '--no-fund', '--loglevel=error', '--no-package-lock'];
   const npm = process.platform === 'win32' ? 'npm.cmd' : 'npm';
-  const child = spawn(npm, ['install', ...flags, ...words], {
-    cwd: folder,
-    stdio: ['ignore', 'inherit', 'inherit'],
-    env: environmentOutsideThisRun(),
-    shell: process.platform === 'win32',
-    ...(signal === undefined ? {} : { signal }),
-  });
   const telling = setInterval(() => console.log(`  … ${sizeMb(work)} of about ${EXPECTED_MB} MB`), 3_000);
   try {
-    await new Promise<void>((resolve, reject) => {
-      // Stopped on demand, npm still ends by itself; what it wrote may only be removed after that.
-      child.on('error', (error) => (child.pid === undefined ? reject(error) : undefined));
-      child.on('close', (code) => (code === 0 ? resolve() : reject(new Error(failed(words, code)))));
-    });
+    const code = await run(
+      npm,
+      ['install', ...flags, ...words],
+      {
+        cwd: folder,
+        stdio: ['ignore', 'inherit', 'inherit'],
+        env: environmentOutsideThisRun(),
+        shell: process.platform === 'win32',
+      },
+      signal,
+    );
+    signal?.throwIfAborted();
+    if (code !== 0) throw new Error(failed(words, code));
   } finally {
     clearInterval(telling);
   }

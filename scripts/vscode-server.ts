@@ -1,10 +1,11 @@
 // One VS Code server on this machine: installs a packaged extension, starts, says where it listens, and when disposed ends
 // with every process it started. Listens on 127.0.0.1 only and never without a token.
-import { spawn, spawnSync } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { existsSync, mkdirSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { codeOf, killTree, whenGone } from './processes.ts';
 import { node24 } from './project.ts';
 import { vscodeFolder } from './vscode-cache.ts';
 
@@ -134,17 +135,15 @@ function environment({ env }: ServerOptions): NodeJS.ProcessEnv {
 }
 
 async function installExtension(vscode: string, folders: Folders, vsix: string, signal?: AbortSignal): Promise<void> {
+  signal?.throwIfAborted();
   const words = ['--install-extension', vsix, '--force', '--accept-server-license-terms', ...folderFlags(folders)];
   const child = spawn(node24(), [join(vscode, 'out/server-main.js'), ...words], {
     stdio: ['ignore', 'pipe', 'pipe'],
     env: environment({ home: '' }),
-    ...(signal === undefined ? {} : { signal }),
   });
   const said = collectOutput(child);
-  const code = await new Promise<number | null>((resolve, reject) => {
-    child.on('error', reject);
-    child.on('close', resolve);
-  });
+  const code = await codeOf(child, signal);
+  signal?.throwIfAborted();
   if (code !== 0 || /failed installing/i.test(said())) {
     throw new Error(`VS Code did not install ${vsix} (ended with ${code}):\n${said()}`);
   }
@@ -196,61 +195,4 @@ function addressOf(
     ...parameters,
   });
   return `http://127.0.0.1:${port}/?${query.toString()}`;
-}
-
-function whenGone(child: ChildProcess): Promise<void> {
-  if (child.exitCode !== null || child.signalCode !== null) return Promise.resolve();
-  return new Promise((resolve) => child.once('exit', () => resolve()));
-}
-
-/** The extension host and what it started are in groups of their own, so the tree is walked and not the group killed. */
-function killTree({ pid, exitCode, signalCode }: ChildProcess): void {
-  if (pid === undefined || exitCode !== null || signalCode !== null) return;
-  if (process.platform === 'win32') {
-    spawnSync('taskkill', ['/pid', String(pid), '/T', '/F']);
-    return;
-  }
-  for (const one of [pid, ...descendantsOf(pid)].toReversed()) {
-    try {
-      process.kill(one, 'SIGKILL');
-    } catch {
-      // Gone by itself in between.
-    }
-  }
-}
-
-function descendantsOf(pid: number): number[] {
-  const children = new Map<number, number[]>();
-  for (const [one, parent] of processesWithParents()) children.set(parent, [...(children.get(parent) ?? []), one]);
-  const found: number[] = [];
-  for (let open = [pid]; open.length > 0;) {
-    open = open.flatMap((one) => children.get(one) ?? []);
-    found.push(...open);
-  }
-  return found;
-}
-
-/** From /proc where there is one, since a bare Linux may lack `ps`. */
-function processesWithParents(): (readonly [pid: number, parent: number])[] {
-  if (process.platform !== 'linux') {
-    const { stdout } = spawnSync('ps', ['-A', '-o', 'pid=,ppid='], { encoding: 'utf8' });
-    return stdout.split('\n').map((line) => {
-      const [pid, parent] = line.trim().split(/\s+/).map(Number);
-      return [pid ?? 0, parent ?? 0] as const;
-    });
-  }
-  return readdirSync('/proc').flatMap((name) => {
-    const parent = /^\d+$/.test(name) ? parentOf(name) : undefined;
-    return parent === undefined ? [] : [[Number(name), parent] as const];
-  });
-}
-
-function parentOf(pid: string): number | undefined {
-  try {
-    const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
-    return Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[1]);
-  } catch {
-    // Ended while the list was read.
-    return undefined;
-  }
 }
