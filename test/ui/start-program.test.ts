@@ -87,15 +87,29 @@ describe('npm start', () => {
   });
 
   it('says so when the port is in use', async () => {
-    const other = createServer().listen(0, '127.0.0.1');
-    await once(other, 'listening');
-    const address = other.address();
-    assert.ok(address !== null && typeof address === 'object');
-    const program = start(['--web', '--no-open', '--port', String(address.port)]);
+    const other = await listening();
+    const program = start(['--web', '--no-open', '--port', String(other.port)]);
     assert.equal(await program.ended, 1);
-    other.close();
+    await other.close();
     assert.match(program.said, /found its port in use; choose another with --port/);
     assert.deepEqual(program.left(), []);
+  });
+
+  it('keeps address and state over starts at one port, and starts over with --fresh', async () => {
+    const own = join(home, '.localdata-demo/workspace/own.txt');
+    const port = String(await freePort());
+    const first = start(['--web', '--no-open', '--port', port]);
+    const address = (await first.says(ADDRESS))[0];
+    assert.equal(new URL(address).port, port);
+    writeFileSync(own, 'mine');
+    await first.interrupt();
+    const second = start(['--web', '--no-open', '--port', port]);
+    assert.equal((await second.says(ADDRESS))[0], address);
+    assert.equal(readFileSync(own, 'utf8'), 'mine');
+    await second.interrupt();
+    const third = start(['--web', '--no-open', '--fresh']);
+    await third.says(ADDRESS);
+    assert.ok(!existsSync(own));
   });
 
   it('is stopped by Ctrl+C while VS Code is fetched, and leaves no half of it', async () => {
@@ -120,7 +134,7 @@ describe('npm start', () => {
 
   it('is stopped by Ctrl+C while VS Code runs with the database open', async () => {
     const program = start(['--web', '--no-open']);
-    const address = (await program.says(/http:\/\/127\.0\.0\.1:\d+\/\?tkn=\S+/))[0];
+    const address = (await program.says(ADDRESS))[0];
     const browser = await launchChromium();
     try {
       const page = await browser.newPage();
@@ -136,6 +150,25 @@ describe('npm start', () => {
     }
   });
 });
+
+const ADDRESS = /http:\/\/127\.0\.0\.1:\d+\/\?tkn=\S+/;
+
+async function freePort(): Promise<number> {
+  const { port, close } = await listening();
+  await close();
+  return port;
+}
+
+async function listening(): Promise<{ readonly port: number; close(): Promise<void> }> {
+  const server = createServer().listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const address = server.address();
+  assert.ok(address !== null && typeof address === 'object');
+  return {
+    port: address.port,
+    close: () => new Promise((resolve) => server.close(() => resolve())),
+  };
+}
 
 /** `scripts/start.ts` in a process group of its own, as a terminal has it. */
 class StartProgram {
