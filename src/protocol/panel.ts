@@ -103,6 +103,12 @@ export type FromPanel =
     }
   | { readonly kind: 'crashed'; readonly message: string };
 
+/**
+ * `none`: there is no database any more, or none yet, and nothing that was kept of one counts; `unavailable`: there can be
+ * none in this window as it is.
+ */
+export type ClosedCause = 'starting' | 'none' | 'unavailable' | 'trouble';
+
 export type PanelState =
   | {
       readonly kind: 'open';
@@ -112,8 +118,7 @@ export type PanelState =
       readonly place: string;
       readonly kept: KeptView | null;
     }
-  /** `isGone`: there is no database any more, or none yet, and nothing that was kept of one counts. */
-  | { readonly kind: 'closed'; readonly why: string; readonly isGone: boolean };
+  | { readonly kind: 'closed'; readonly why: string; readonly cause: ClosedCause };
 
 export type ToPanel =
   | { readonly kind: 'state'; readonly state: PanelState }

@@ -1,7 +1,7 @@
 // The panel as a whole: entity types at the left, the chosen type's entities in the middle, one entity's details beside.
 import { type KeyboardEvent, type ReactNode, useEffect } from 'react';
 import { useStore } from 'zustand';
-import type { PanelCommand } from '../protocol/panel.ts';
+import type { ClosedCause, PanelCommand } from '../protocol/panel.ts';
 import { EntityDetails } from './entity-details.tsx';
 import { EntityTable } from './entity-table.tsx';
 import { usePanel, usePanelVersion } from './panel-context.ts';
@@ -17,13 +17,7 @@ export function App(): ReactNode {
     return (
       <Notice icon="loading" spins title="Opening…" text="The panel is being connected to the database." actions={[]} />
     );
-  if (state.kind === 'closed') {
-    const actions: Action[] = [
-      { label: 'Try Again', command: 'localData.tryAgain' },
-      { label: 'Show Log', command: 'localData.showLog' },
-    ];
-    return <Notice icon="database" title="No database is open" text={state.why} actions={actions} />;
-  }
+  if (state.kind === 'closed') return <Closed why={state.why} cause={state.cause} />;
   const types = [...stores.entities.getState().types.values()].sort((a, b) =>
     a.info.entityType.localeCompare(b.info.entityType),
   );
@@ -62,6 +56,19 @@ function focusSearchOnSlash(event: KeyboardEvent): void {
   document.querySelector<HTMLInputElement>('#search')?.focus();
 }
 
+function Closed({ why, cause }: { readonly why: string; readonly cause: ClosedCause }): ReactNode {
+  switch (cause) {
+    case 'starting':
+      return <Notice icon="loading" spins title="The database is being opened…" text={why} actions={[]} />;
+    case 'none':
+      return <Notice icon="database" title="No database yet" text={why} actions={[CREATE_DATABASE]} />;
+    case 'unavailable':
+      return <Notice icon="database" title="No database is open" text={why} actions={[]} />;
+    case 'trouble':
+      return <Notice icon="database" title="No database is open" text={why} actions={[TRY_AGAIN, SHOW_LOG]} />;
+  }
+}
+
 function NoTypes(): ReactNode {
   return (
     <Notice
@@ -81,6 +88,10 @@ interface Action {
   readonly label: string;
   readonly command: PanelCommand;
 }
+
+const CREATE_DATABASE: Action = { label: 'Create Database', command: 'localData.createDatabase' };
+const TRY_AGAIN: Action = { label: 'Try Again', command: 'localData.tryAgain' };
+const SHOW_LOG: Action = { label: 'Show Log', command: 'localData.showLog' };
 
 interface NoticeProps {
   readonly icon: string;

@@ -3,7 +3,9 @@ import { Component, type ReactNode } from 'react';
 import type { HostConnection } from './host-connection.ts';
 
 interface Props {
-  readonly host: HostConnection;
+  readonly host: Pick<HostConnection, 'crashed' | 'run'>;
+  /** Has the panel begin anew, for what could not be shown may be what it holds. */
+  readonly onReload: () => void;
   readonly children: ReactNode;
 }
 
@@ -33,7 +35,13 @@ export class CrashBoundary extends Component<Props, State> {
         <p>{message}</p>
         <p>Your data is not affected, and unsaved fields are kept.</p>
         <div className="buttons">
-          <button type="button" onClick={() => this.setState({ message: null })}>
+          <button
+            type="button"
+            onClick={() => {
+              this.props.onReload();
+              this.setState({ message: null });
+            }}
+          >
             Reload
           </button>
           <button type="button" className="secondary" onClick={() => this.props.host.run('localData.showLog')}>

@@ -19,7 +19,7 @@ const model = new PanelModel(host);
 const root = document.getElementById('root');
 if (root === null) throw new Error('The page has no #root to show the panel in.');
 createRoot(root).render(
-  <CrashBoundary host={host}>
+  <CrashBoundary host={host} onReload={() => model.reconnect()}>
     <PanelProvider value={model}>
       <App />
     </PanelProvider>

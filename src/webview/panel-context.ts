@@ -49,6 +49,13 @@ export class PanelModel {
     });
   }
 
+  /** Forgets what it holds and asks the host for all of it. */
+  reconnect(): void {
+    this.state = undefined;
+    this.#changed();
+    this.host.ready();
+  }
+
   readonly subscribe = (listener: () => void): (() => void) => {
     this.#listeners.add(listener);
     return () => void this.#listeners.delete(listener);

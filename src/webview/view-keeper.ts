@@ -40,7 +40,7 @@ export class ViewKeeper {
 
   follow(state: PanelState): void {
     if (state.kind === 'open') this.#settle(state.place, state.kept);
-    else if (state.isGone) this.#show(null, { revision: 0, view: EMPTY_VIEW });
+    else if (state.cause === 'none') this.#show(null, { revision: 0, view: EMPTY_VIEW });
   }
 
   #settle(place: string, kept: KeptView | null): void {

@@ -136,9 +136,9 @@ describe('the panel’s keeper of its view', () => {
     shown.follow(open('/b', null));
     assert.equal(search(), '');
     changeTypeView('Task', { search: 'typed' });
-    shown.follow({ kind: 'closed', why: 'it was closed', isGone: false });
+    shown.follow({ kind: 'closed', why: 'it was closed', cause: 'trouble' });
     assert.equal(search(), 'typed');
-    shown.follow({ kind: 'closed', why: 'there is none', isGone: true });
+    shown.follow({ kind: 'closed', why: 'there is none', cause: 'none' });
     shown.follow(open('/b', null));
     assert.equal(search(), '');
   });

@@ -2,9 +2,9 @@
 // tells it of commits while it can be seen; what it asks is checked before anything is done.
 import * as vscode from 'vscode';
 import type { CommitEvent } from '../../protocol/engine.ts';
-import type { FromPanel, PanelTarget, ToPanel } from '../../protocol/panel.ts';
+import type { ClosedCause, FromPanel, PanelTarget, ToPanel } from '../../protocol/panel.ts';
 import { Throttle } from '../changes-view/throttle.ts';
-import { whyNotReady } from '../database.ts';
+import { type DatabaseState, whyNotReady } from '../database.ts';
 import type { EntitiesPanel, HostBase } from '../host.ts';
 import type { KeptViewFile } from './kept-view.ts';
 import { mergeCommits } from './merge-commits.ts';
@@ -128,8 +128,8 @@ class Panel implements vscode.Disposable {
     if (!this.#isReady) return;
     const { state } = this.#host.database;
     if (state.kind !== 'ready') {
-      const why = state.kind === 'starting' ? 'The database is being opened…' : whyNotReady(state).message;
-      return this.#send({ kind: 'state', state: { kind: 'closed', why, isGone: state.kind === 'no-database' } });
+      const why = state.kind === 'starting' ? 'This takes a moment.' : whyNotReady(state).message;
+      return this.#send({ kind: 'state', state: { kind: 'closed', why, cause: causeOf(state) } });
     }
     const place = state.place.directory;
     const view = this.#views.get(place);
@@ -212,6 +212,22 @@ class Panel implements vscode.Disposable {
 
   #send(message: ToPanel): void {
     void this.#panel.webview.postMessage(message);
+  }
+}
+
+function causeOf(state: Exclude<DatabaseState, { kind: 'ready' }>): ClosedCause {
+  switch (state.kind) {
+    case 'starting':
+      return 'starting';
+    case 'no-database':
+      return 'none';
+    case 'restricted':
+    case 'no-folder':
+      return 'unavailable';
+    case 'in-use':
+    case 'failed':
+    case 'closed':
+      return 'trouble';
   }
 }
 
