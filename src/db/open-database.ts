@@ -71,8 +71,10 @@ async function openOwned(
   try {
     database = await prepare(pglite);
   } catch (error) {
-    await pglite.close();
-    throw error;
+    // It may not be able to close either: what it could not write is why it failed.
+    await pglite.close().catch(() => undefined);
+    if (openedFrom !== 'existing') await rm(dataDir, { recursive: true, force: true });
+    throw asDirectoryError(dataDir, error);
   }
   const close = async (): Promise<void> => {
     try {
