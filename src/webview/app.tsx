@@ -61,7 +61,7 @@ function Closed({ why, cause }: { readonly why: string; readonly cause: ClosedCa
     case 'starting':
       return <Notice icon="loading" spins title="The database is being opened…" text={why} actions={[]} />;
     case 'none':
-      return <Notice icon="database" title="No database yet" text={why} actions={[CREATE_DATABASE]} />;
+      return <Notice icon="database" title="No database yet" text={NONE_YET} actions={[CREATE_DATABASE]} />;
     case 'unavailable':
       return <Notice icon="database" title="No database is open" text={why} actions={[]} />;
     case 'trouble':
@@ -89,6 +89,8 @@ interface Action {
   readonly command: PanelCommand;
 }
 
+const NONE_YET =
+  'Creating one makes a Postgres data directory in VS Code’s storage for this extension. Your workspace stays untouched, and nothing leaves this machine.';
 const CREATE_DATABASE: Action = { label: 'Create Database', command: 'localData.createDatabase' };
 const TRY_AGAIN: Action = { label: 'Try Again', command: 'localData.tryAgain' };
 const SHOW_LOG: Action = { label: 'Show Log', command: 'localData.showLog' };

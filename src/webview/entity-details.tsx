@@ -80,7 +80,9 @@ export function EntityDetails({ info, entityId, onClose }: Props): ReactNode {
           </p>
         )}
         {loaded?.entity === null && <p className="absent">There is no such {entityType} now. Its changes tell why.</p>}
-        {loaded !== undefined && <Changes title="Needs attention" changes={loaded.changes.filter(isWaiting)} />}
+        {loaded !== undefined && (
+          <Changes title="Needs attention" changes={loaded.changes.filter(isWaiting).toReversed()} />
+        )}
         {loaded !== undefined && loaded.entity !== null && (
           <Fields info={info} entityId={entityId} entity={loaded.entity} />
         )}

@@ -75,6 +75,20 @@ function Toolbar({
             document.querySelector<HTMLElement>('.grid')?.focus();
           }}
         />
+        {text !== '' && (
+          <button
+            type="button"
+            className="icon clear"
+            title="Clear Filter (Escape)"
+            aria-label="Clear Filter"
+            onClick={() => {
+              setText('');
+              document.querySelector<HTMLInputElement>('#search')?.focus();
+            }}
+          >
+            <span className="codicon codicon-close" aria-hidden="true" />
+          </button>
+        )}
       </div>
       <span className="found" role="status">
         {found} {total === 1 && view.search === '' ? 'entity' : 'entities'}

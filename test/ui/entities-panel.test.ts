@@ -59,6 +59,13 @@ describe('the Entities panel', () => {
     await panel.getByRole('grid').waitFor({ state: 'hidden' });
     await session.screenshot('panel-narrow');
     assert.deepEqual(await axeFindings(), []);
+    await panel.getByRole('button', { name: 'Close details' }).click();
+    await panel.getByRole('searchbox').fill('task-00');
+    await panel.locator('[role="grid"][aria-rowcount="10"]').waitFor();
+    await session.screenshot('panel-narrow-table');
+    assert.deepEqual(await axeFindings(), []);
+    await panel.getByRole('button', { name: 'Clear Filter' }).click();
+    await row('task-007').click();
     await session.page.setViewportSize({ width: 1960, height: 900 });
     await panel.getByRole('grid').waitFor();
     await session.screenshot('panel-wide');

@@ -64,7 +64,8 @@ class Panel implements vscode.Disposable {
     this.#panel = panel;
     this.#views = views;
     const files = vscode.Uri.joinPath(host.context.extensionUri, 'dist', 'webview');
-    panel.iconPath = vscode.Uri.joinPath(host.context.extensionUri, 'media', 'local-data.svg');
+    const icon = (theme: string) => vscode.Uri.joinPath(host.context.extensionUri, 'media', `local-data-${theme}.svg`);
+    panel.iconPath = { light: icon('light'), dark: icon('dark') };
     panel.webview.options = { enableScripts: true, localResourceRoots: [files] };
     this.#disposables.push(
       panel,
@@ -128,7 +129,7 @@ class Panel implements vscode.Disposable {
     if (!this.#isReady) return;
     const { state } = this.#host.database;
     if (state.kind !== 'ready') {
-      const why = state.kind === 'starting' ? 'This takes a moment.' : whyNotReady(state).message;
+      const why = state.kind === 'starting' ? 'This takes a moment.' : asSentence(whyNotReady(state).message);
       return this.#send({ kind: 'state', state: { kind: 'closed', why, cause: causeOf(state) } });
     }
     const place = state.place.directory;
@@ -229,6 +230,12 @@ function causeOf(state: Exclude<DatabaseState, { kind: 'ready' }>): ClosedCause 
     case 'closed':
       return 'trouble';
   }
+}
+
+/** As a notification says it, without its sender. */
+function asSentence(message: string): string {
+  const said = message.replace(/^Local Data: /, '');
+  return said.charAt(0).toUpperCase() + said.slice(1);
 }
 
 /** Importing is about a file and a type, every other command about a change or an entity. */
