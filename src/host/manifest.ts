@@ -140,6 +140,7 @@ function contextMenu(): MenuEntry[] {
   ];
 }
 
+/** What is only known when it happens, such as who has the database, the view says itself (state-notice.ts). */
 function viewsWelcome(): object[] {
   const adopt = {
     contents: `A database whose folder was moved or deleted is still here.\n${link('Adopt a Database…', 'localData.adoptDatabase')}`,
@@ -175,27 +176,10 @@ function viewsWelcome(): object[] {
       ],
     },
     {
-      when: isState('in-use'),
-      contents: [
-        'This database is open in another window or process, named in the title above; only one may use it at a time. Close it there, then try again.',
-        link('Try Again', 'localData.tryAgain'),
-        link('Show Log', 'localData.showLog'),
-      ],
-    },
-    {
       when: isState('restricted'),
       contents: [
         'This workspace is in Restricted Mode. No database is opened until you trust it.',
         link('Manage Workspace Trust', 'workbench.trust.manage'),
-      ],
-    },
-    {
-      when: isState('failed'),
-      contents: [
-        'The database could not be opened. Its files were left as they are; the log says what went wrong and what helps.',
-        link('Try Again', 'localData.tryAgain'),
-        link('Show Log', 'localData.showLog'),
-        `${link('Copy Diagnostics', 'localData.copyDiagnostics')} or ${link('show where the data is', 'localData.showDataLocation')}.`,
       ],
     },
     {

@@ -39,7 +39,7 @@ describe('the Changes view', () => {
 
   it('looks right in every theme', async () => {
     for (const theme of ['light', 'high-contrast', 'high-contrast-light', 'dark'] satisfies Theme[]) {
-      await chooseTheme(workbench, theme);
+      await session.setTheme(theme);
       await session.screenshot(`changes-${theme}`);
     }
   });
@@ -132,42 +132,6 @@ describe('the Changes view', () => {
     await workbench.row(/Insert Task task-041.*no Project/s).waitFor({ state: 'detached' });
   });
 });
-
-describe('Restricted Mode', () => {
-  it('opens no database, says so, and offers to manage trust', async () => {
-    await using session = await VscodeSession.start({
-      workspaceTrust: true,
-      settings: { 'security.workspace.trust.startupPrompt': 'never' },
-    });
-    const workbench = await session.open();
-    await workbench.openChangesView();
-    await session.page.getByText('This workspace is in Restricted Mode.').waitFor();
-    await session.page.getByRole('button', { name: 'Manage Workspace Trust' }).waitFor();
-    await session.screenshot('restricted-mode');
-    await workbench.runCommand('Create Database');
-    assert.equal(await session.page.getByRole('button', { name: 'Create Sample Data' }).count(), 0);
-  });
-});
-
-const THEME_LABELS: Readonly<Record<Theme, readonly [label: string, style: string]>> = {
-  dark: ['Dark Modern', 'vs-dark'],
-  light: ['Light Modern', 'vs'],
-  'high-contrast': ['Dark High Contrast', 'hc-black'],
-  'high-contrast-light': ['Light High Contrast', 'hc-light'],
-};
-
-/** From the palette, as a person does. */
-async function chooseTheme({ page }: Workbench, theme: Theme): Promise<void> {
-  const [label, style] = THEME_LABELS[theme];
-  const input = page.locator('.quick-input-widget input');
-  const rows = page.locator('.quick-input-list .monaco-list-row');
-  await page.keyboard.press('F1');
-  await input.fill('>Preferences: Color Theme');
-  await rows.filter({ hasText: 'Preferences: Color Theme' }).first().click();
-  await input.and(page.getByPlaceholder(/Color Theme/)).fill(label);
-  await rows.filter({ hasText: label }).first().click();
-  await page.locator(`.monaco-workbench.${style}`).waitFor();
-}
 
 /** The last value of the payload ends its next to last line. */
 async function replaceLastDigit({ page }: Workbench, digit: string): Promise<void> {

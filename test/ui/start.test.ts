@@ -27,6 +27,8 @@ describe('the installed extension in VS Code', () => {
     cpSync(join(projectRoot, 'demo'), folder, { recursive: true });
     const workbench = await session.open(folder);
     await workbench.row('Failed').waitFor({ timeout: 60_000 });
+    const panel = await workbench.panel();
+    await panel.getByRole('row', { name: /task-001/ }).waitFor();
     await session.screenshot('demo');
     assert.equal(await session.page.locator('.notification-toast').count(), 0);
   });

@@ -38,10 +38,15 @@ export class Workbench {
 
   /** Runs a command as a person would: by its words in the command palette. */
   async runCommand(title: string): Promise<void> {
+    await this.runAnyCommand(`Local Data: ${title}`);
+  }
+
+  /** One of any extension or of VS Code itself, by its whole title. */
+  async runAnyCommand(title: string): Promise<void> {
     await this.page.keyboard.press('F1');
     const input = this.page.locator('.quick-input-widget input');
     await input.waitFor();
-    await input.fill(`>Local Data: ${title}`);
+    await input.fill(`>${title}`);
     await this.page.locator('.quick-input-list .monaco-list-row').filter({ hasText: title }).first().waitFor();
     await this.page.keyboard.press('Enter');
   }

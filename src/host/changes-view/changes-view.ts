@@ -3,7 +3,7 @@
 import * as vscode from 'vscode';
 import { type Change, noChanges } from '../../protocol/changes.ts';
 import { CHANGES_VIEW_ID, CONTEXT_KEYS, type ChangeTarget } from '../contributions.ts';
-import { type DatabaseState, inUseBy } from '../database.ts';
+import type { DatabaseState } from '../database.ts';
 import type { HostBase } from '../host.ts';
 import {
   type ChangeElement,
@@ -17,6 +17,7 @@ import {
   needingAPerson,
 } from './elements.ts';
 import { changeTooltip, treeItemOf } from './presentation.ts';
+import { noticeOf } from './state-notice.ts';
 import { Throttle } from './throttle.ts';
 
 const REFRESH_EVERY_MS = 250;
@@ -98,15 +99,14 @@ export class ChangesView implements vscode.TreeDataProvider<ChangesElement>, vsc
   }
 
   getParent(element: ChangesElement): ChangesElement | undefined {
-    return element.kind === 'group' ? undefined : this.#groupElements.get(element.group);
+    return element.kind === 'change' || element.kind === 'more' ? this.#groupElements.get(element.group) : undefined;
   }
 
   async getChildren(element?: ChangesElement): Promise<ChangesElement[]> {
-    if (this.#host.database.state.kind !== 'ready') return [];
     if (element === undefined) {
       const groups = this.#groups();
       this.#drawnGroups = groups.map(elementId).join();
-      return groups;
+      return [...(noticeOf(this.#host.database.state)?.actions ?? []), ...groups];
     }
     return element.kind === 'group' ? this.#page(element.group) : [];
   }
@@ -130,8 +130,7 @@ export class ChangesView implements vscode.TreeDataProvider<ChangesElement>, vsc
     this.#unsubscribe = () => {};
     this.#wanted.clear();
     this.#shown.clear();
-    this.#view.description = state.kind === 'in-use' ? inUseBy(state) : undefined;
-    this.#view.message = state.kind === 'ready' ? state.pausedBecause?.message : undefined;
+    this.#view.message = noticeOf(state)?.message;
     if (state.kind === 'ready') {
       const { changes } = state.data.stores;
       this.#unsubscribe = changes.subscribe(({ touched, counts }, before) => {

@@ -1,6 +1,7 @@
-// The elements of the Changes view: groups, changes and "Load more" rows, as plain data with stable ids.
+// The elements of the Changes view: groups, changes, "Load more" rows and actions, as plain data with stable ids.
 // Must not import `vscode`: the argument types of commands are made of these.
 import type { Change, ChangeCounts, ChangeStatus } from '../../protocol/changes.ts';
+import type { CommandId } from '../contributions.ts';
 
 export const GROUP_IDS = ['failed', 'blocked', 'retrying', 'pending', 'finished'] as const;
 export type GroupId = (typeof GROUP_IDS)[number];
@@ -31,7 +32,9 @@ export const GROUPS: Readonly<Record<GroupId, Group>> = {
 export type GroupElement = { readonly kind: 'group'; readonly group: GroupId };
 export type ChangeElement = { readonly kind: 'change'; readonly group: GroupId; readonly change: Change };
 export type MoreElement = { readonly kind: 'more'; readonly group: GroupId; readonly shown: number };
-export type ChangesElement = GroupElement | ChangeElement | MoreElement;
+/** What helps where the view has something to say of the database itself. */
+export type ActionElement = { readonly kind: 'action'; readonly command: CommandId; readonly icon: string };
+export type ChangesElement = GroupElement | ChangeElement | MoreElement | ActionElement;
 
 export function elementId(element: ChangesElement): string {
   switch (element.kind) {
@@ -41,6 +44,8 @@ export function elementId(element: ChangesElement): string {
       return `change:${element.change.id}`;
     case 'more':
       return `more:${element.group}`;
+    case 'action':
+      return `action:${element.command}`;
   }
 }
 
@@ -99,6 +104,7 @@ export function contextValueOf(element: ChangesElement, counts: ChangeCounts): s
     case 'change':
       return ['change', ...capabilitiesOf(element.change)].join(';');
     case 'more':
-      return 'more';
+    case 'action':
+      return element.kind;
   }
 }

@@ -1,6 +1,7 @@
 // How an element of the Changes view looks: icon, label, short description, tooltip. Reads data only; no engine calls.
 import * as vscode from 'vscode';
 import type { Change, ChangeCounts, ChangeStatus, Failure, Operation } from '../../protocol/changes.ts';
+import { COMMANDS, type CommandId } from '../contributions.ts';
 import { type ChangesElement, GROUPS, type GroupId, contextValueOf, countOf, elementId } from './elements.ts';
 
 export function treeItemOf(element: ChangesElement, counts: ChangeCounts): vscode.TreeItem {
@@ -18,6 +19,8 @@ function itemOf(element: ChangesElement, counts: ChangeCounts): vscode.TreeItem 
       return changeItem(element.change);
     case 'more':
       return moreItem(element.group, element.shown, counts);
+    case 'action':
+      return actionItem(element.command, element.icon);
   }
 }
 
@@ -121,6 +124,14 @@ function moreItem(group: GroupId, shown: number, counts: ChangeCounts): vscode.T
   item.description = `${shown.toLocaleString()} of ${countOf(group, counts).toLocaleString()}`;
   item.iconPath = new vscode.ThemeIcon('ellipsis');
   item.command = { command: 'localData.changes.loadMore', title: 'Load More', arguments: [group] };
+  return item;
+}
+
+function actionItem(command: CommandId, icon: string): vscode.TreeItem {
+  const { title } = COMMANDS[command];
+  const item = new vscode.TreeItem(title);
+  item.iconPath = new vscode.ThemeIcon(icon);
+  item.command = { command, title };
   return item;
 }
 

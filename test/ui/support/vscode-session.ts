@@ -11,13 +11,14 @@
 //   await workbench.chooseFromMenu(workbench.row('task-17'), 'Edit & Retry');
 //   await (await workbench.panel()).getByRole('grid'); // a FrameLocator inside the Entities panel
 //   await session.screenshot('edit-and-retry');        // test-results/, or docs/screenshots/ with LOCAL_DATA_SCREENSHOTS=1
-//   await session.setTheme('light');                   // dark, light, high-contrast, high-contrast-light; live
+//   await session.setTheme('light');                   // dark, light, high-contrast, high-contrast-light; by the palette
+//   await session.openInstead(folder);                 // another folder, or null for none, in the same window
 //   await session.reload();  await session.reopen();   // same page again; browser closed and opened, profile kept
 //   await session.restart();                           // server killed and started on another port, data kept
 //   await session[Symbol.asyncDispose]();              // in after()
 //
 // Run one file: npm run test:ui -- test/ui/start.test.ts
-import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { BrowserContext, Page } from 'playwright-core';
@@ -27,11 +28,12 @@ import { QUIET_SETTINGS, startVscodeServer } from '../../../scripts/vscode-serve
 import type { VscodeServer } from '../../../scripts/vscode-server.ts';
 import { Workbench } from '../workbench.ts';
 
-export const THEMES = {
-  dark: 'Default Dark Modern',
-  light: 'Default Light Modern',
-  'high-contrast': 'Default High Contrast',
-  'high-contrast-light': 'Default High Contrast Light',
+/** The setting, the label in the palette, and the class that the workbench then has. */
+const THEMES = {
+  dark: { setting: 'Default Dark Modern', label: 'Dark Modern', style: 'vs-dark' },
+  light: { setting: 'Default Light Modern', label: 'Light Modern', style: 'vs' },
+  'high-contrast': { setting: 'Default High Contrast', label: 'Dark High Contrast', style: 'hc-black' },
+  'high-contrast-light': { setting: 'Default High Contrast Light', label: 'Light High Contrast', style: 'hc-light' },
 } as const;
 
 export type Theme = keyof typeof THEMES;
@@ -52,7 +54,7 @@ export class VscodeSession implements AsyncDisposable {
   readonly home: string;
   /** The workspace opened unless another is named. */
   readonly workspace: string;
-  #options: SessionOptions;
+  readonly #options: SessionOptions;
   #server: VscodeServer;
   #context: BrowserContext | undefined;
   #page: Page | undefined;
@@ -94,6 +96,13 @@ export class VscodeSession implements AsyncDisposable {
     return this.#shown();
   }
 
+  /** The newest window goes to another folder; `null` is no folder. */
+  async openInstead(folder: string | null): Promise<Workbench> {
+    this.#folder = folder ?? undefined;
+    await this.page.goto(this.#server.address(this.#folder));
+    return this.#shown();
+  }
+
   /** A page can ask before it goes when an editor is dirty; a person who reloads says yes. */
   async reload(): Promise<Workbench> {
     await this.page.reload();
@@ -119,17 +128,20 @@ export class VscodeSession implements AsyncDisposable {
     this.#server = await startVscodeServer(serverOptions(this.home, this.#options, []));
   }
 
-  /** Settings are read from their file as it changes. */
-  setSettings(settings: Readonly<Record<string, unknown>>): void {
-    this.#options = { ...this.#options, settings: { ...this.#options.settings, ...settings } };
-    const text = JSON.stringify(allSettings(this.#options), null, 2);
-    writeFileSync(join(this.home, 'user/User/settings.json'), text);
-  }
-
+  /** From the palette, as a person does; the choice is kept for windows opened later. */
   async setTheme(theme: Theme): Promise<void> {
-    this.#options = { ...this.#options, theme };
-    this.setSettings({});
-    await this.page.locator(`.monaco-workbench.${THEME_CLASSES[theme]}`).waitFor();
+    const { label, style } = THEMES[theme];
+    const workbench = new Workbench(this.page);
+    const rows = this.page.locator('.quick-input-list .monaco-list-row');
+    await this.page.keyboard.press('F1');
+    await workbench.input().fill('>Preferences: Color Theme');
+    await rows.filter({ hasText: 'Preferences: Color Theme' }).first().click();
+    await workbench
+      .input()
+      .and(this.page.getByPlaceholder(/Color Theme/))
+      .fill(label);
+    await rows.filter({ hasText: label }).first().click();
+    await this.page.locator(`.monaco-workbench.${style}`).waitFor();
   }
 
   /** Into docs/screenshots/ only when LOCAL_DATA_SCREENSHOTS=1, so that tests leave the working tree alone. */
@@ -161,19 +173,12 @@ export class VscodeSession implements AsyncDisposable {
   }
 }
 
-const THEME_CLASSES: Readonly<Record<Theme, string>> = {
-  dark: 'vs-dark',
-  light: 'vs',
-  'high-contrast': 'hc-black',
-  'high-contrast-light': 'hc-light',
-};
-
 function acceptLeaving(page: Page): void {
   page.on('dialog', (dialog) => void dialog.accept().catch(() => undefined));
 }
 
 function allSettings(options: SessionOptions): Record<string, unknown> {
-  return { ...QUIET_SETTINGS, 'workbench.colorTheme': THEMES[options.theme ?? 'dark'], ...options.settings };
+  return { ...QUIET_SETTINGS, 'workbench.colorTheme': THEMES[options.theme ?? 'dark'].setting, ...options.settings };
 }
 
 function serverOptions(home: string, options: SessionOptions, vsixFiles: readonly string[]) {
