@@ -78,7 +78,7 @@ describe('the Changes view', () => {
 
   it('shows an update as the entity before and after it', async () => {
     await workbench.row(CHECK_FAILURE).click();
-    await workbench.tab(/Task task-007 \(now/).waitFor();
+    await workbench.tab(/Task task-007 \(without ↔ with change/).waitFor();
     await session.page
       .locator('.monaco-diff-editor .view-lines')
       .filter({ hasText: '"priority": 9' })
