@@ -102,20 +102,33 @@ describe('The change processor', () => {
       for (const other of others) assert.equal(await status(other), 'applied');
     });
 
-    it('of 1,000 changes waiting in one do not keep another lane out of the next batch', async () => {
-      await data.recordChange('Task', 'A', 'insert', { title: 'a', priority: 99 });
-      await data.recordChanges(
-        Array.from({ length: 1_000 }, (_, n): ChangeInput => ({
-          entityType: 'Task',
-          entityId: 'A',
-          operation: 'update',
-          data: { title: `${n}` },
-        })),
-      );
-      await data.whenIdle();
-      assert.equal(data.stores.changes.getState().counts.blocked, 1_000);
-      const other = await data.recordChange('Task', 'B', 'insert', { title: 'b' });
-      assert.equal((await settled(other)).status, 'applied');
+    it('blocked with 1,000 older changes waiting and a batch limit of 100: the change of another is in the next batch', async () => {
+      const small = await openTemporary({ clock, random: seededRandom(7), batchSize: 100 });
+      try {
+        await small.exec(SCHEMA);
+        await small.registerEntityType({ entityType: 'Task', table: 'tasks' });
+        await small.recordChange('Task', 'A', 'insert', { title: 'a', priority: 99 });
+        await small.recordChanges(
+          Array.from({ length: 1_000 }, (_, n): ChangeInput => ({
+            entityType: 'Task',
+            entityId: 'A',
+            operation: 'update',
+            data: { title: `${n}` },
+          })),
+        );
+        await small.whenIdle();
+        assert.equal(small.stores.changes.getState().counts.blocked, 1_000);
+        const batches: string[][] = [];
+        small.onCommit(({ changes, processor }) => {
+          if (processor === 'processing' && changes.length > 0) batches.push(changes.map(({ entityId }) => entityId));
+        });
+        const other = await small.recordChange('Task', 'B', 'insert', { title: 'b' });
+        await small.whenIdle();
+        assert.equal((await small.getChange(other.id))?.status, 'applied');
+        assert.deepEqual(batches, [['B']]);
+      } finally {
+        await small.close();
+      }
     });
 
     it('go on in order once the change at their head is repaired', async () => {
@@ -175,7 +188,7 @@ describe('The change processor', () => {
       assert.equal(change.status, 'failed');
     });
 
-    it('wait no longer than the cap when the clock steps back', async () => {
+    it('wait no longer than the cap when the clock steps back an hour', async () => {
       await breakFlaky('40001');
       const change = await settled(await data.recordChange('Flaky', 'f', 'insert', { note: 'n' }));
       await mendFlaky();
@@ -203,7 +216,7 @@ describe('The change processor', () => {
   });
 
   describe('repairs', () => {
-    it('by retry keep place and id and reset attempts; a change that fails again is failed again', async () => {
+    it('by retry keep place and id and reset attempts; a change that fails again is failed again, not lost', async () => {
       const failed = await settled(await data.recordChange('Task', 't', 'insert', { title: 'a', priority: 9 }));
       const retried = await data.retryChange(failed.id);
       assert.deepEqual([retried.id, retried.seq, retried.attempts], [failed.id, failed.seq, 0]);
@@ -213,7 +226,7 @@ describe('The change processor', () => {
       assert.equal((await settled(failed)).status, 'applied');
     });
 
-    it('while the processor works lose nothing and apply nothing twice', async () => {
+    it('by retry, discard and retry all while the processor holds the change: none is lost, nothing is applied twice', async () => {
       await data.exec(`CREATE TABLE log (n SERIAL, id TEXT);
         CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN INSERT INTO log (id) VALUES (NEW.id); RETURN NULL; END $$;
         CREATE TRIGGER note AFTER INSERT ON tasks FOR EACH ROW EXECUTE FUNCTION note();`);

@@ -38,7 +38,7 @@ describe('A killed engine', function () {
 
   afterEach(() => rm(directory, { recursive: true, force: true }));
 
-  it(`loses nothing it acknowledged and does nothing by halves, killed ${ROUNDS} times at random instants`, async () => {
+  it(`loses nothing it acknowledged and does nothing by halves, killed at any point (${ROUNDS} random instants)`, async () => {
     const random = seeded(20_260_102);
     const acknowledged: Acknowledged = { upserted: new Map(), recorded: new Map(), highest: -1 };
     for (let round = 0; round < ROUNDS; round++) {
