@@ -39,7 +39,13 @@ const POSTGRES_MAJOR = '18';
 /** A third of the room to ask for before making a directory: it takes about 30 MB. */
 const NEW_DIRECTORY_BYTES = 12 * 1024 * 1024;
 
-const START_PARAMS = [...PGlite.defaultStartParams, '-c', 'shared_buffers=16MB', '-c', 'max_connections=10'];
+const SERVER_SETTINGS = [
+  'shared_buffers=16MB',
+  'max_connections=10',
+  // The log of a whole batch, so that it is written at once: half the file writes of a drain (measured).
+  'wal_buffers=2MB',
+];
+const START_PARAMS = [...PGlite.defaultStartParams, ...SERVER_SETTINGS.flatMap((setting) => ['-c', setting])];
 
 export async function openDatabase(options: OpenDatabaseOptions): Promise<OpenedDatabase> {
   if (options.dataDir === undefined) return openInMemory();
