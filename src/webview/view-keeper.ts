@@ -53,8 +53,7 @@ export class ViewKeeper {
   }
 
   #show(place: string | null, { revision, view }: KeptView): void {
-    clearTimeout(this.#timer);
-    this.#timer = undefined;
+    if (this.#timer !== undefined) this.#tell();
     this.#isFollowed = false;
     viewStore.setState(view);
     this.#place = place;
@@ -74,11 +73,14 @@ export class ViewKeeper {
 
   /** A wait under way is kept: begun anew by each key it would not end while someone types. */
   #tellSoon(): void {
-    this.#timer ??= setTimeout(() => {
-      this.#timer = undefined;
-      if (this.#place === null) return;
-      this.#places.keepAtHost(this.#place, { revision: this.#revision, view: withinLimit(viewStore.getState()) });
-    }, TELL_EVERY_MS);
+    this.#timer ??= setTimeout(() => this.#tell(), TELL_EVERY_MS);
+  }
+
+  #tell(): void {
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    if (this.#place === null) return;
+    this.#places.keepAtHost(this.#place, { revision: this.#revision, view: withinLimit(viewStore.getState()) });
   }
 }
 

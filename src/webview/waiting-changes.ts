@@ -5,6 +5,7 @@ import type { EntityMark } from '../protocol/changes.ts';
 import type { PanelCalls } from '../protocol/panel.ts';
 
 const READ_EVERY_MS = 250;
+const MOST_MARKS = 2_000;
 
 type Waiting = PanelCalls['waiting'];
 
@@ -61,13 +62,21 @@ export class WaitingChanges {
     this.#isReading = false;
   }
 
+  /** Those of entities out of view stay until they are read again: a mark that comes late is worse than one that goes late. */
+  #withRead(entityIds: readonly string[], read: readonly EntityMark[]): ReadonlyMap<string, EntityMark> {
+    const marks = new Map(this.#marks.size > MOST_MARKS ? [] : this.#marks);
+    for (const entityId of entityIds) marks.delete(entityId);
+    for (const mark of read) marks.set(mark.entityId, mark);
+    return marks;
+  }
+
   async #readShown(): Promise<void> {
     const shown = this.#shown;
     if (shown === undefined) return;
     try {
       const { marks, notInserted, failed } = await this.#read(shown);
       if (shown.entityType !== this.#shown?.entityType) return;
-      this.#marks = new Map(marks.map((mark) => [mark.entityId, mark]));
+      this.#marks = this.#withRead(shown.entityIds, marks);
       this.#notInserted = notInserted;
       this.#failed = failed;
       this.#onChange();

@@ -100,6 +100,7 @@ describe('the Entities panel where there is nothing to show, or trouble', () => 
     await panel.getByRole('button', { name: 'Show Log' }).waitFor();
     await panel.getByRole('button', { name: 'Reload' }).click();
     await row('task-001').waitFor();
+    assert.equal(await title.inputValue(), 'typed before it failed');
   });
 
   it(`stays responsive while ${MANY.toLocaleString()} changes go through`, async () => {

@@ -62,6 +62,9 @@ describe('the Entities panel', () => {
     await panel.getByRole('button', { name: 'Close details' }).click();
     await panel.getByRole('searchbox').fill('task-00');
     await panel.locator('[role="grid"][aria-rowcount="10"]').waitFor();
+    await row('task-007')
+      .getByRole('img', { name: /failed/i })
+      .waitFor();
     await session.screenshot('panel-narrow-table');
     assert.deepEqual(await axeFindings(), []);
     await panel.getByRole('button', { name: 'Clear Filter' }).click();

@@ -143,6 +143,15 @@ describe('the panel’s keeper of its view', () => {
     assert.equal(search(), '');
   });
 
+  it('tells the host what was typed last over a database before it shows another', () => {
+    const shown = keeperOver(undefined);
+    shown.follow(open('/a', { revision: 1, view: EMPTY_VIEW }));
+    changeTypeView('Task', { search: 'typed' });
+    shown.follow(open('/b', null));
+    assert.deepEqual(toHost, [{ place: '/a', kept: { revision: 2, view: searching('typed') } }]);
+    assert.equal(search(), '');
+  });
+
   it('tells the host many keys in one message, and the last of them', async () => {
     const shown = keeperOver(undefined);
     changeDraft('Task', 'a', 'title', 'before the host has said what it has');

@@ -36,6 +36,26 @@ describe('the marks of waiting changes', () => {
     assert.deepEqual([changes.notInserted.length, changes.failedOf('User'), changes.failedOf('Project')], [1, 1, 0]);
   });
 
+  it('stay on entities that went out of view, and go once those are read again', async () => {
+    const changes = start();
+    changes.show({ entityType: 'Task', entityIds: ['a'] });
+    let again = nextAsked();
+    changes.show({ entityType: 'Task', entityIds: [] });
+    asked[0]?.answer({ marks: [mark('a')] });
+    await again;
+    again = nextAsked();
+    changes.show({ entityType: 'Task', entityIds: ['a'] });
+    asked[1]?.answer({});
+    await again;
+    assert.equal(changes.markOf('a')?.status, 'failed');
+    asked[2]?.answer({});
+    again = nextAsked();
+    changes.readSoon();
+    await again;
+    assert.equal(changes.markOf('a'), undefined);
+    asked[3]?.answer({});
+  });
+
   it('are read once more after many commits in a row, and not while a reading is on its way', async () => {
     const changes = start();
     changes.show({ entityType: 'Task', entityIds: ['a'] });
