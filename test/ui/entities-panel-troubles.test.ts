@@ -9,8 +9,8 @@ import { VscodeSession } from './support/vscode-session.ts';
 import type { Workbench } from './workbench.ts';
 
 const MANY = 10_000;
-/** The longest that the panel may keep its thread; gaps between frames are told, but other processes make them too. */
-const LONGEST_TASK_MS = 200;
+/** The longest that the panel may keep its thread; less than 50 ms is not told. Gaps between frames others make too. */
+const LONGEST_TASK_MS = 150;
 
 describe('the Entities panel where there is nothing to show, or trouble', () => {
   let session: VscodeSession;
@@ -114,9 +114,11 @@ describe('the Entities panel where there is nothing to show, or trouble', () => 
     await workbench.pick('notes.jsonl');
     await workbench.input().waitFor();
     const gaps = await panel.locator('body').evaluateHandle(() => {
-      const measured = { frames: 0, longest: 0, over50: 0, goes: true, tasks: [] as number[] };
+      const measured = { frames: 0, longest: 0, over50: 0, goes: true, own: 0 };
       const tasks = new PerformanceObserver((list) => {
-        for (const { duration } of list.getEntries()) measured.tasks.push(duration);
+        // The rest is VS Code's own, whose window shares the thread.
+        const own = list.getEntries().filter(({ name }) => name === 'self');
+        measured.own = Math.max(measured.own, ...own.map(({ duration }) => duration));
       });
       tasks.observe({ type: 'longtask' });
       let last = performance.now();
@@ -135,15 +137,14 @@ describe('the Entities panel where there is nothing to show, or trouble', () => 
     await panel.getByRole('tab', { name: `Note ${MANY.toLocaleString('en')}` }).waitFor({ timeout: 60_000 });
     await panel.locator(`[role="grid"][aria-rowcount="${MANY + 1}"]`).waitFor();
     await row('n-00000').waitFor();
-    const { frames, longest, over50, tasks } = await gaps.evaluate((measured) => ({
+    const { frames, longest, over50, own } = await gaps.evaluate((measured) => ({
       ...measured,
       goes: (measured.goes = false),
     }));
     console.log(
-      `      ${frames} frames; longest gap ${longest.toFixed(0)} ms, ${over50} over 50 ms; tasks of ${tasks.map(Math.round).join(', ')} ms`,
+      `      ${frames} frames; longest gap ${longest.toFixed(0)} ms, ${over50} over 50 ms; longest task of the panel ${own.toFixed(0)} ms`,
     );
-    const longestTask = Math.max(0, ...tasks);
-    assert.ok(longestTask <= LONGEST_TASK_MS, `the panel kept its thread for ${longestTask} ms`);
+    assert.ok(own <= LONGEST_TASK_MS, `the panel kept its thread for ${own.toFixed(0)} ms`);
   });
 
   it('says that there is no database any more, and shows nothing of it over a new one', async () => {

@@ -38,8 +38,8 @@ describe('commits told to the panel together', () => {
     assert.deepEqual(delta, { entityType: 'Task', upserted: [], deleted: [], count: 1, reload: true });
   });
 
-  it('ask for a reload instead of carrying more than a megabyte', () => {
-    const large = commit({ upserted: [{ id: 'a', text: 'x'.repeat(1_100_000) }], count: 1 });
+  it('ask for a reload instead of carrying more than 128 KiB', () => {
+    const large = commit({ upserted: [{ id: 'a', text: 'x'.repeat(140_000) }], count: 1 });
     const [delta] = mergeCommits([large], keyOf).entities;
     assert.deepEqual(delta, { entityType: 'Task', upserted: [], deleted: [], count: 1, reload: true });
   });

@@ -4,7 +4,8 @@ import type { Change, Entity } from '../../protocol/changes.ts';
 import type { CommitEvent, EntityDelta, EntityTypeInfo } from '../../protocol/engine.ts';
 import { wireSize } from '../../protocol/wire-size.ts';
 
-const LARGEST_BYTES = 1024 * 1024;
+/** Some hundreds of rows: more than are in view, and less than it costs to take in between two frames. */
+const LARGEST_BYTES = 128 * 1024;
 
 /** `keyOf` gives the name of a type's key field. */
 export function mergeCommits(
