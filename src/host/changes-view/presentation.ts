@@ -86,6 +86,7 @@ function shortFailure({ awaits, constraint, column, code }: Failure): string | n
   if (code === '23505' && constraint !== undefined) return `not unique: ${constraint}`;
   if (code === '23502' && column !== undefined) return `${column} is missing`;
   if (constraint !== undefined) return `breaks ${constraint}`;
+  if (code === 'UNKNOWN_ENTITY_TYPE') return 'entity type not registered';
   return code === 'UNKNOWN_COLUMN' && column !== undefined ? `no column ${column}` : null;
 }
 
