@@ -66,6 +66,7 @@ async function createUser(workbench: Workbench): Promise<Page> {
   await workbench.fillInput('Id of the new User', 'apprentice');
   await workbench.fillInput('Payload of User', '{ "name": "Apprentice", "email": "apprentice@example.com" }');
   await expectCount(workbench, 'User', 7);
+  await showType(workbench, 'User', /apprentice/);
   return workbench.page;
 }
 
@@ -81,12 +82,7 @@ async function importPlaces(workbench: Workbench): Promise<Page> {
 }
 
 async function seePlaces(workbench: Workbench): Promise<Page> {
-  const panel = await workbench.panel();
-  await panel
-    .getByRole('tab')
-    .filter({ hasText: /^Place/ })
-    .click();
-  await panel.getByRole('row', { name: /tokyo/ }).waitFor();
+  await showType(workbench, 'Place', /tokyo/);
   return workbench.page;
 }
 
@@ -214,6 +210,13 @@ async function readScreen(workbench: Workbench): Promise<ScreenFacts> {
       value: await priority.inputValue(),
     },
   };
+}
+
+async function showType(workbench: Workbench, entityType: string, row: RegExp): Promise<void> {
+  const panel = await workbench.panel();
+  const tab = panel.getByRole('tab').filter({ hasText: new RegExp(`^${entityType}`) });
+  await tab.click();
+  await panel.getByRole('row', { name: row }).waitFor();
 }
 
 async function expectCount(workbench: Workbench, entityType: string, count: number): Promise<void> {
