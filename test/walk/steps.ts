@@ -93,7 +93,7 @@ async function breakTask(workbench: Workbench): Promise<Page> {
   await workbench.fillInput('Record Change', 'task-012');
   await workbench.fillInput('Payload of Task', '{ "priority": 8 }');
   await workbench.row(BROKEN).waitFor();
-  await workbench.row(/^\s*Failed\s*3\s*$/).waitFor();
+  await atRest(workbench, { Failed: 3, Finished: 60 });
   return workbench.page;
 }
 
@@ -153,6 +153,7 @@ async function saveEdit(workbench: Workbench): Promise<Page> {
   await keyboard.type('4');
   await keyboard.press('ControlOrMeta+s');
   await workbench.row(BROKEN).waitFor({ state: 'detached' });
+  await atRest(workbench, { Failed: 2, Finished: 61 });
   // The diff that was left open follows what has become of its change.
   await workbench.page
     .locator('.monaco-diff-editor .view-lines')
@@ -172,12 +173,14 @@ async function discard(workbench: Workbench): Promise<Page> {
   await workbench.answer('Discard');
   await workbench.row('Finished').click();
   await workbench.row(/Insert Task task-041.*discarded/s).waitFor();
+  await atRest(workbench, { Failed: 1, Finished: 62 });
   return workbench.page;
 }
 
 async function restore(workbench: Workbench): Promise<Page> {
   await workbench.chooseFromMenu(workbench.row(/Insert Task task-041.*discarded/s), 'Restore');
   await workbench.row(/Insert Task task-041.*no Project/s).waitFor();
+  await atRest(workbench, { Failed: 2, Finished: 61 });
   await workbench.row('Finished').click();
   return workbench.page;
 }
@@ -210,6 +213,13 @@ async function readScreen(workbench: Workbench): Promise<ScreenFacts> {
       value: await priority.inputValue(),
     },
   };
+}
+
+/** A list that still moves is not clicked: a person waits until it shows what came of the last step. */
+async function atRest(workbench: Workbench, groups: Readonly<Record<string, number>>): Promise<void> {
+  for (const [group, count] of Object.entries(groups))
+    await workbench.row(new RegExp(`^\\s*${group}\\s*${count}\\s*$`)).waitFor();
+  await workbench.row(/^\s*(Pending|Retrying)\s*\d+\s*$/).waitFor({ state: 'detached' });
 }
 
 async function showType(workbench: Workbench, entityType: string, row: RegExp): Promise<void> {
