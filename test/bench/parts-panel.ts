@@ -13,6 +13,8 @@ const CHANGES = 10_000;
 
 interface Noted {
   longestGap: number;
+  /** Of the panel's page by the browser's word; VS Code's window shares the thread, and some tasks it cannot tell apart. */
+  own: number[];
   tasks: number[];
   goesOn: boolean;
 }
@@ -32,9 +34,11 @@ export async function measurePanel(report: Report): Promise<void> {
   await workbench.pick('Note');
   await panel.locator(`[role="grid"][aria-rowcount="${CHANGES + 1}"]`).waitFor({ timeout: 120_000 });
   await panel.getByRole('row').filter({ hasText: 'n-00000' }).waitFor();
-  const { longestGap, tasks } = await noted.evaluate((all) => ({ ...all, goesOn: (all.goesOn = false) }));
+  const { longestGap, own, tasks } = await noted.evaluate((all) => ({ ...all, goesOn: (all.goesOn = false) }));
+  report.add('panel10k.longest_own_task_ms', Math.max(0, ...own));
   report.add('panel10k.longest_task_ms', Math.max(0, ...tasks));
   report.add('panel10k.longest_frame_gap_ms', longestGap);
+  report.addSamples('panel10k.own_task_ms', 'ms', own);
   report.addSamples('panel10k.task_ms', 'ms', tasks);
 }
 
@@ -61,9 +65,12 @@ function manyNotes(): string {
 /** Tasks above 50 ms as the browser reports them, and the longest time between two frames, which other processes make too. */
 function noteFrames(panel: FrameLocator): Promise<JSHandle<Noted>> {
   return panel.locator('body').evaluateHandle(() => {
-    const noted: Noted = { longestGap: 0, tasks: [], goesOn: true };
+    const noted: Noted = { longestGap: 0, own: [], tasks: [], goesOn: true };
     const observer = new PerformanceObserver((list) => {
-      for (const { duration } of list.getEntries()) noted.tasks.push(duration);
+      for (const { name, duration } of list.getEntries()) {
+        noted.tasks.push(duration);
+        if (name === 'self') noted.own.push(duration);
+      }
     });
     observer.observe({ type: 'longtask' });
     let last = performance.now();
