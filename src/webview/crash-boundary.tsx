@@ -29,11 +29,13 @@ export class CrashBoundary extends Component<Props, State> {
     const { message } = this.state;
     if (message === null) return this.props.children;
     return (
-      <main className="notice" role="alert">
+      <main className="notice">
         <span className="codicon codicon-error notice-icon" aria-hidden="true" />
         <h1>The panel could not be shown</h1>
-        <p>{message}</p>
-        <p>Your data is not affected, and unsaved fields are kept.</p>
+        <div role="alert">
+          <p>{message}</p>
+          <p>Your data is not affected, and unsaved fields are kept.</p>
+        </div>
         <div className="buttons">
           <button
             type="button"

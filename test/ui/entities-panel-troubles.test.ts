@@ -4,6 +4,7 @@ import assert from 'node:assert/strict';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { FrameLocator, Locator } from 'playwright-core';
+import { axeFindings } from './support/axe.ts';
 import { endEngineThread } from './support/end-engine-thread.ts';
 import { VscodeSession } from './support/vscode-session.ts';
 import type { Workbench } from './workbench.ts';
@@ -41,6 +42,7 @@ describe('the Entities panel where there is nothing to show, or trouble', () => 
     panel = await workbench.panel();
     await heading('No entity types yet').waitFor();
     await session.screenshot('panel-no-types');
+    assert.deepEqual(await axeFindings(panel), []);
     await panel.getByRole('button', { name: 'Create Sample Data' }).waitFor();
     await panel.getByRole('button', { name: 'Import…' }).waitFor();
   });
@@ -52,6 +54,7 @@ describe('the Entities panel where there is nothing to show, or trouble', () => 
     await panel.getByText('There is no Note yet.').waitFor();
     await panel.getByRole('button', { name: 'Import…' }).last().waitFor();
     await session.screenshot('panel-no-entities');
+    assert.deepEqual(await axeFindings(panel), []);
     await panel.getByRole('button', { name: 'New Note…' }).last().click();
     await workbench.input().waitFor();
     await session.page.keyboard.press('Escape');
@@ -64,6 +67,7 @@ describe('the Entities panel where there is nothing to show, or trouble', () => 
     await panel.getByRole('searchbox').fill('no such word');
     await panel.getByText('No Task contains “no such word”.').waitFor();
     await session.screenshot('panel-no-match');
+    assert.deepEqual(await axeFindings(panel), []);
     await panel.getByRole('button', { name: 'Clear Filter' }).last().click();
     await row('task-001').waitFor();
     assert.equal(await panel.getByRole('searchbox').inputValue(), '');
@@ -97,6 +101,7 @@ describe('the Entities panel where there is nothing to show, or trouble', () => 
     });
     await heading('The panel could not be shown').waitFor();
     await session.screenshot('panel-crashed');
+    assert.deepEqual(await axeFindings(panel), []);
     await panel.getByRole('button', { name: 'Show Log' }).waitFor();
     await panel.getByRole('button', { name: 'Reload' }).click();
     await row('task-001').waitFor();
@@ -155,6 +160,7 @@ describe('the Entities panel where there is nothing to show, or trouble', () => 
     await workbench.fillInput('Type workspace to confirm', 'workspace');
     await heading('No database yet').waitFor();
     await session.screenshot('panel-no-database');
+    assert.deepEqual(await axeFindings(panel), []);
     await panel.getByRole('button', { name: 'Create Database' }).click();
     await heading('No entity types yet').waitFor();
     await panel.getByRole('button', { name: 'Create Sample Data' }).click();

@@ -2,18 +2,12 @@
 // over by axe in four themes.
 import assert from 'node:assert/strict';
 import { cpSync, globSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
-import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import type { FrameLocator, Locator } from 'playwright-core';
 import { projectRoot } from '../../scripts/project.ts';
+import { axeFindings } from './support/axe.ts';
 import { type Theme, VscodeSession } from './support/vscode-session.ts';
 import type { Workbench } from './workbench.ts';
-
-interface AxeResults {
-  readonly violations: readonly { readonly id: string; readonly nodes: readonly { readonly html: string }[] }[];
-}
-
-const axeSource = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
 
 describe('the Entities panel', () => {
   let session: VscodeSession;
@@ -50,7 +44,7 @@ describe('the Entities panel', () => {
       await chooseTheme(theme);
       await panel.locator(`body[data-vscode-theme-kind="${KINDS[theme]}"]`).waitFor();
       await session.screenshot(`panel-${theme}`);
-      assert.deepEqual(await axeFindings(), [], theme);
+      assert.deepEqual(await axeFindings(panel), [], theme);
     }
   });
 
@@ -58,7 +52,7 @@ describe('the Entities panel', () => {
     await session.page.setViewportSize({ width: 860, height: 800 });
     await panel.getByRole('grid').waitFor({ state: 'hidden' });
     await session.screenshot('panel-narrow');
-    assert.deepEqual(await axeFindings(), []);
+    assert.deepEqual(await axeFindings(panel), []);
     await panel.getByRole('button', { name: 'Close details' }).click();
     await panel.getByRole('searchbox').fill('task-00');
     await panel.locator('[role="grid"][aria-rowcount="10"]').waitFor();
@@ -66,13 +60,13 @@ describe('the Entities panel', () => {
       .getByRole('img', { name: /failed/i })
       .waitFor();
     await session.screenshot('panel-narrow-table');
-    assert.deepEqual(await axeFindings(), []);
+    assert.deepEqual(await axeFindings(panel), []);
     await panel.getByRole('button', { name: 'Clear Filter' }).click();
     await row('task-007').click();
     await session.page.setViewportSize({ width: 1960, height: 900 });
     await panel.getByRole('grid').waitFor();
     await session.screenshot('panel-wide');
-    assert.deepEqual(await axeFindings(), []);
+    assert.deepEqual(await axeFindings(panel), []);
     await session.page.setViewportSize({ width: 1280, height: 800 });
   });
 
@@ -156,7 +150,7 @@ describe('the Entities panel', () => {
     await session.page.keyboard.press('Shift+ArrowLeft');
     assert.equal(await width(), before + 12);
     await session.screenshot('panel-width-separator');
-    assert.deepEqual(await axeFindings(), []);
+    assert.deepEqual(await axeFindings(panel), []);
     await separator().dblclick();
     const fitted = await width();
     const clipped = await panel.getByRole('columnheader', { name: 'title' }).evaluate((heading) => {
@@ -268,15 +262,6 @@ describe('the Entities panel', () => {
     await row('Time the restore').and(panel.locator('[aria-selected="true"]')).waitFor();
     assert.equal(await panel.getByRole('searchbox').inputValue(), 'restore');
     await panel.locator('[role="columnheader"][aria-sort="ascending"]').filter({ hasText: 'title' }).waitFor();
-  }
-
-  async function axeFindings(): Promise<string[]> {
-    const body = await panel.locator('body').elementHandle();
-    const frame = await body?.ownerFrame();
-    assert.ok(frame);
-    await frame.evaluate(axeSource);
-    const results: AxeResults = await frame.evaluate('axe.run(document, { resultTypes: ["violations"] })');
-    return results.violations.map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html).join(' ')}`);
   }
 });
 

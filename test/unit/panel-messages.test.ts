@@ -10,6 +10,15 @@ describe('messages from the Entities panel', () => {
     assert.throws(() => checkMessage({ kind: 'command', command: 'localData.deleteAllData' }));
   });
 
+  it('may give up a call, and give a view to be kept', () => {
+    const cancel = { kind: 'cancel', id: 7 };
+    assert.deepEqual(checkMessage(cancel), cancel);
+    const view = { entityType: 'Task', types: {}, drafts: {} };
+    const keep = { kind: 'keep', place: '/data', kept: { revision: 3, view } };
+    assert.deepEqual(checkMessage(keep), keep);
+    assert.throws(() => checkMessage({ kind: 'cancel', id: 'all' }));
+  });
+
   it('are refused when they have an unknown kind, an unknown call or a field too many', () => {
     assert.throws(() => checkMessage({ kind: 'eval', code: '1' }));
     assert.throws(() => checkMessage({ kind: 'call', id: 1, call: 'exec', query: {} }));

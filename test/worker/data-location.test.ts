@@ -1,12 +1,13 @@
 // Where data lives: the same place by every path to a workspace, and a way back to data whose workspace moved.
 import assert from 'node:assert/strict';
-import { mkdir, mkdtemp, readFile, realpath, rename, rm, stat, symlink, writeFile } from 'node:fs/promises';
+import { access, mkdir, mkdtemp, readFile, realpath, rename, rm, stat, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { acquireDataDirectoryLock } from '../../src/db/data-directory-lock.ts';
 import { LocalDataError } from '../../src/protocol/errors.ts';
 import {
   type DataLocation,
+  PANEL_VIEW_FILE,
   adoptDatabase,
   claimLocation,
   databasesRoot,
@@ -75,6 +76,7 @@ describe('The location of data', () => {
   it('is listed as unclaimed once the workspace has moved, and can be adopted from where it is now', async () => {
     const before = await locateWorkspace(root, workspace);
     await makeDatabase(before);
+    await writeFile(join(before.directory, PANEL_VIEW_FILE), 'the view of it');
     const known = { directory: before.directory, name: 'work', path: workspace };
     assert.deepEqual(await listDatabases(root), [{ ...known, claimed: true }]);
     await rename(workspace, join(parent, 'moved'));
@@ -86,6 +88,8 @@ describe('The location of data', () => {
     assert.deepEqual(await listDatabases(root), [
       { directory: after.directory, name: 'moved', path: join(parent, 'moved'), claimed: true },
     ]);
+    assert.equal(await readFile(join(after.directory, PANEL_VIEW_FILE), 'utf8'), 'the view of it');
+    await assert.rejects(access(before.directory), { code: 'ENOENT' });
     await (await acquireDataDirectoryLock(after.dataDir, { waitMs: 0 })).release();
   });
 

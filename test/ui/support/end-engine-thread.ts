@@ -1,17 +1,21 @@
 // Ends the engine's thread within a running extension host as a crash would: over Node's inspector, which any Node process
 // opens on a signal. Nothing of the product takes part in it.
 import assert from 'node:assert/strict';
-import { globSync, readFileSync } from 'node:fs';
+import { existsSync, globSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 
 const INSPECTOR = 'http://127.0.0.1:9229/json/list';
 
-/** Of the session's only database. The lock beside its data names the process that owns it. */
+/**
+ * Of the session's only database. The lock beside its data names the process that owns it; resolves once the next thread
+ * has the lock, so that no call is caught by the end of this one.
+ */
 export async function endEngineThread(home: string): Promise<void> {
   const [lock] = globSync(join(home, 'user/User/globalStorage/vibestack.local-data/databases/*/data.lock'));
   assert.ok(lock, 'a database is open');
-  const { pid }: { readonly pid?: number } = JSON.parse(readFileSync(lock, 'utf8')) as { pid?: number };
+  const owner = readFileSync(lock, 'utf8');
+  const { pid } = JSON.parse(owner) as { readonly pid?: number };
   assert.ok(pid, 'the lock names its owner');
   process.kill(pid, 'SIGUSR1');
   const inspector = new Inspector(await inspectorAddress());
@@ -29,6 +33,14 @@ export async function endEngineThread(home: string): Promise<void> {
     await inspector.post('NodeWorker.disable', {});
   } finally {
     inspector.close();
+  }
+  await nextOwner(lock, owner);
+}
+
+async function nextOwner(lock: string, before: string): Promise<void> {
+  for (const signal = AbortSignal.timeout(20_000); ; await delay(20)) {
+    signal.throwIfAborted();
+    if (existsSync(lock) && ![before, ''].includes(readFileSync(lock, 'utf8'))) return;
   }
 }
 
