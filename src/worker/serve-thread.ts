@@ -22,7 +22,7 @@ export async function serveThread(open: (reportTrouble: ReportTrouble) => Promis
     serveLocalData(connection, data, () => port.close());
     await connection.sendNotification(WIRE.opened);
   } catch (error) {
+    // The thread is ended from the other side once it has heard this: an end of its own could overtake the words.
     await connection.sendNotification(WIRE.openFailed, serializeError(error));
-    port.close();
   }
 }

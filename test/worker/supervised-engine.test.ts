@@ -57,6 +57,12 @@ describe('A supervised engine', function () {
     await (await acquireDataDirectoryLock(dataDir, { waitMs: 0 })).release();
   });
 
+  it('says why the database cannot be opened also to a host too busy to hear it before the thread could end', async () => {
+    const refused = assert.rejects(start({ failToOpen: 'always' }), hasCode('DATA_DIRECTORY_CORRUPT'));
+    for (const end = Date.now() + 3_000; Date.now() < end;);
+    await refused;
+  });
+
   it('brings typed errors across with code, message and plain details, and strange ones as INTERNAL', async () => {
     const { data } = await start();
     await assert.rejects(data.query('refuse'), (error: unknown) => {
