@@ -23,10 +23,7 @@ export function useColumns(
   pages: RowPages,
   widths: Readonly<Record<string, number>>,
 ): readonly Column[] {
-  const sample = info.kind === 'document' ? Array.from({ length: 50 }, (_, index) => pages.row(index)) : [];
-  const documentFields = [...new Set(sample.flatMap((entity) => Object.keys(entity ?? {})))].filter(
-    (name) => name !== info.key,
-  );
+  const documentFields = info.kind === 'document' ? pages.fields.filter((name) => name !== info.key) : [];
   const names = JSON.stringify(documentFields.slice(0, MOST_FIELDS));
   return useMemo(() => {
     const chosen = ({ name, width }: Column): Column => ({ name, width: widths[name] ?? width });

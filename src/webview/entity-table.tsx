@@ -1,6 +1,6 @@
 // The entities of one type: a virtualised grid with search, sort, live rows and marks for changes that are not done.
 import { useVirtualizer } from '@tanstack/react-virtual';
-import { type KeyboardEvent, type ReactNode, useEffect, useRef, useState } from 'react';
+import { type KeyboardEvent, type ReactNode, useCallback, useEffect, useRef, useState } from 'react';
 import { useStore } from 'zustand';
 import type { Entity, EntityMark } from '../protocol/changes.ts';
 import type { TypeView } from '../protocol/panel.ts';
@@ -175,10 +175,10 @@ function Body({ window, view, pages }: BodyProps): ReactNode {
   const [moved, setActive] = useState<number>();
   const selectedIndex = items.find(({ index }) => String(pages.row(index)?.[key]) === view.selectedId)?.index;
   const active = Math.min(moved ?? selectedIndex ?? 0, Math.max(0, pages.total - 1));
+  const selectRead = useSelectionOnceRead(pages, entityType, key);
   const select = (index: number): void => {
-    const entity = pages.row(index);
     setActive(index);
-    if (entity !== undefined) changeTypeView(entityType, { selectedId: String(entity[key]) });
+    selectRead(index);
   };
   const onKeyDown = (event: KeyboardEvent): void => {
     // A heading has keys of its own.
@@ -338,6 +338,25 @@ function Row({
       })}
     </div>
   );
+}
+
+/** Selects the entity of a row: a row that was jumped to, once it has been read, unless another is selected meanwhile. */
+function useSelectionOnceRead(pages: RowPages, entityType: string, key: string): (index: number) => void {
+  const awaited = useRef<number>(undefined);
+  const trySelecting = useCallback(() => {
+    const entity = awaited.current === undefined ? undefined : pages.row(awaited.current);
+    if (entity === undefined) return;
+    awaited.current = undefined;
+    changeTypeView(entityType, { selectedId: String(entity[key]) });
+  }, [pages, entityType, key]);
+  useEffect(() => {
+    awaited.current = undefined;
+    return pages.subscribe(trySelecting);
+  }, [pages, trySelecting]);
+  return (index) => {
+    awaited.current = index;
+    trySelecting();
+  };
 }
 
 /** By content: a page that is read again brings new objects of the same entities. */

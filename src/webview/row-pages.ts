@@ -34,6 +34,7 @@ export class RowPages {
   readonly #reading = new Map<number, AbortController>();
   /** As commits told them since the first of the pages on their way was asked for: an answer may be older. */
   readonly #touched = new Map<string, Entity>();
+  readonly #fields = new Set<string>();
   #pages = new Map<number, Page>();
   #shown: readonly [number, number];
   #round = 0;
@@ -72,6 +73,11 @@ export class RowPages {
   row(index: number): Entity | undefined {
     const { pageSize } = this.#source;
     return this.#pages.get(Math.floor(index / pageSize))?.rows[index % pageSize];
+  }
+
+  /** The fields of all rows seen so far, in the order they were met: a field does not go with the row that had it. */
+  get fields(): readonly string[] {
+    return [...this.#fields];
   }
 
   /** Tells which rows are in view. */
@@ -136,6 +142,7 @@ export class RowPages {
   }
 
   #take(page: number, taken: Page, total: number): void {
+    this.#meet(taken.rows);
     const beside = Math.max(1, Math.ceil(ROWS_BESIDE / this.#source.pageSize));
     const [first, last] = this.#pagesInView();
     const near = [...this.#pages].filter(([other]) => other >= first - beside && other <= last + beside);
@@ -154,7 +161,13 @@ export class RowPages {
       this.#pages.set(page, { rows: rows.map((row) => byId.get(this.#idOf(row)) ?? row), round });
       hasChanged = true;
     }
-    if (hasChanged) this.#changed();
+    if (!hasChanged) return;
+    this.#meet(upserted);
+    this.#changed();
+  }
+
+  #meet(rows: readonly Entity[]): void {
+    for (const row of rows) for (const field of Object.keys(row)) this.#fields.add(field);
   }
 
   #remember(byId: ReadonlyMap<string, Entity>): void {

@@ -29,7 +29,7 @@ export async function measurePanel(report: Report): Promise<void> {
   await workbench.runCommand('Import…');
   await workbench.page.locator('.quick-input-widget:visible').filter({ hasText: 'Import into Local Data' }).waitFor();
   await workbench.pick('notes.jsonl');
-  await workbench.input().waitFor();
+  await workbench.page.locator('.quick-input-widget:visible').filter({ hasText: 'Import notes.jsonl' }).waitFor();
   const noted = await noteFrames(panel);
   await workbench.pick('Note');
   await panel.locator(`[role="grid"][aria-rowcount="${CHANGES + 1}"]`).waitFor({ timeout: 120_000 });

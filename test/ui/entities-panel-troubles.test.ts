@@ -1,5 +1,5 @@
 // The Entities panel where there is nothing to show or something goes wrong: each state says what it is and offers the way
-// on; and where very much happens at once, the panel stays responsive.
+// on; and where very much happens at once, it shows all of it.
 import assert from 'node:assert/strict';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -10,8 +10,6 @@ import { VscodeSession } from './support/vscode-session.ts';
 import type { Workbench } from './workbench.ts';
 
 const MANY = 10_000;
-/** The longest that the panel may keep its thread; less than 50 ms is not told. Gaps between frames others make too. */
-const LONGEST_TASK_MS = 150;
 
 describe('the Entities panel where there is nothing to show, or trouble', () => {
   let session: VscodeSession;
@@ -108,7 +106,7 @@ describe('the Entities panel where there is nothing to show, or trouble', () => 
     assert.equal(await title.inputValue(), 'typed before it failed');
   });
 
-  it(`stays responsive while ${MANY.toLocaleString()} changes go through`, async () => {
+  it(`follows ${MANY.toLocaleString('en')} changes to the last`, async () => {
     const lines = Array.from({ length: MANY }, (_, n) => {
       return JSON.stringify({ id: `n-${String(n).padStart(5, '0')}`, text: `Note ${n}`, rank: n % 7 });
     });
@@ -117,39 +115,17 @@ describe('the Entities panel where there is nothing to show, or trouble', () => 
     await workbench.runCommand('Import…');
     await workbench.page.locator('.quick-input-widget:visible').filter({ hasText: 'Import into Local Data' }).waitFor();
     await workbench.pick('notes.jsonl');
-    await workbench.input().waitFor();
-    const gaps = await panel.locator('body').evaluateHandle(() => {
-      const measured = { frames: 0, longest: 0, over50: 0, goes: true, own: 0 };
-      const tasks = new PerformanceObserver((list) => {
-        // The rest is VS Code's own, whose window shares the thread.
-        const own = list.getEntries().filter(({ name }) => name === 'self');
-        measured.own = Math.max(measured.own, ...own.map(({ duration }) => duration));
-      });
-      tasks.observe({ type: 'longtask' });
-      let last = performance.now();
-      const frame = (now: number): void => {
-        const gap = now - last;
-        last = now;
-        measured.frames += 1;
-        measured.longest = Math.max(measured.longest, gap);
-        if (gap > 50) measured.over50 += 1;
-        if (measured.goes) requestAnimationFrame(frame);
-      };
-      requestAnimationFrame(frame);
-      return measured;
-    });
+    await workbench.page.locator('.quick-input-widget:visible').filter({ hasText: 'Import notes.jsonl' }).waitFor();
     await workbench.pick('Note');
     await panel.getByRole('tab', { name: `Note ${MANY.toLocaleString('en')}` }).waitFor({ timeout: 60_000 });
     await panel.locator(`[role="grid"][aria-rowcount="${MANY + 1}"]`).waitFor();
-    await row('n-00000').waitFor();
-    const { frames, longest, over50, own } = await gaps.evaluate((measured) => ({
-      ...measured,
-      goes: (measured.goes = false),
-    }));
-    console.log(
-      `      ${frames} frames; longest gap ${longest.toFixed(0)} ms, ${over50} over 50 ms; longest task of the panel ${own.toFixed(0)} ms`,
-    );
-    assert.ok(own <= LONGEST_TASK_MS, `the panel kept its thread for ${own.toFixed(0)} ms`);
+    await row('n-00000').click();
+    await session.page.keyboard.press('End');
+    await session.page.keyboard.press('Enter');
+    await row('n-09999').and(panel.locator('[aria-selected="true"]')).waitFor();
+    // The fields of documents are known from their rows: those seen stay, also far from where they were seen.
+    await row('n-09999').filter({ hasText: 'Note 9999' }).waitFor();
+    await panel.getByRole('columnheader', { name: 'rank' }).waitFor();
   });
 
   it('says that there is no database any more, and shows nothing of it over a new one', async () => {
