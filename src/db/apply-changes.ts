@@ -187,10 +187,9 @@ async function runStep(context: ApplyContext, step: Step, stuck: StuckLanes, dra
       const sql = bulkInsert(type, step.keys);
       const rows = await context.session.runList<InsertedRow>(sql, [seqs, aimAt(type, 'INSERT', ids), context.now]);
       for (const { seq, result } of rows) {
-        const entity = result ?? bySeq.get(seq)?.data;
-        if (entity === undefined || entity === null) continue;
+        const change = markApplied(context, bySeq, seq, draft);
+        const entity = result ?? change?.data ?? {};
         draft.entityInserted(type.entityType, String(entity[type.key]), entity);
-        markApplied(context, bySeq, seq, draft);
       }
       break;
     }

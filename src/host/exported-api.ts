@@ -6,11 +6,15 @@ import type { LocalData } from '../engine/local-data.ts';
 import type { Change } from '../protocol/changes.ts';
 import { LocalDataError } from '../protocol/errors.ts';
 import { whyNotReady } from './database.ts';
+import { followTouched } from './follow-touched.ts';
 import type { Host } from './host.ts';
 
 export function createExports(host: Host): LocalDataExports {
   const changed = new vscode.EventEmitter<readonly Change[]>();
-  host.context.subscriptions.push(changed, forwardCommits(host, changed));
+  host.context.subscriptions.push(
+    changed,
+    followTouched(host.database, (touched) => changed.fire(touched)),
+  );
   const api = createApi(host, changed.event);
   return {
     apiVersion: 1,
@@ -75,25 +79,4 @@ async function engine(host: Host): Promise<LocalData> {
   const state = await host.database.whenSettled();
   if (state.kind === 'ready') return state.data;
   throw new LocalDataError('ENGINE_CLOSED', whyNotReady(state).message, { state: state.kind });
-}
-
-/** Follows the database over closings and openings, so that a listener is added once. */
-function forwardCommits({ database }: Host, changed: vscode.EventEmitter<readonly Change[]>): vscode.Disposable {
-  let unsubscribe = () => {};
-  const connect = () => {
-    unsubscribe();
-    const { state } = database;
-    unsubscribe =
-      state.kind === 'ready'
-        ? state.data.stores.changes.subscribe(({ touched }, before) => {
-            if (touched !== before.touched && touched.length > 0) changed.fire(touched);
-          })
-        : () => {};
-  };
-  connect();
-  const following = database.onDidChangeState(connect);
-  return new vscode.Disposable(() => {
-    following.dispose();
-    unsubscribe();
-  });
 }

@@ -4,6 +4,7 @@ import * as vscode from 'vscode';
 import type { LocalData } from '../../engine/local-data.ts';
 import type { Change, JsonObject } from '../../protocol/changes.ts';
 import { SCHEMES } from '../contributions.ts';
+import { followTouched } from '../follow-touched.ts';
 import type { Host } from '../host.ts';
 
 type Part = 'change' | 'before' | 'after';
@@ -49,23 +50,9 @@ function followCommits({ database }: Host, show: (uri: vscode.Uri) => void): vsc
     const paths = new Set(touched.map((change) => changeUri(change, 'change').path));
     for (const uri of open) if (paths.has(uri.path)) show(uri);
   };
-  let unsubscribe = () => {};
-  const connect = () => {
-    unsubscribe();
-    unsubscribe = () => {};
-    const { state } = database;
-    if (state.kind !== 'ready') return;
-    // A document that was restored before the database was open is shown again once it is.
+  // A document that was restored before the database was open is shown again once it is.
+  return followTouched(database, showStale, () => {
     for (const uri of shown()) show(uri);
-    unsubscribe = state.data.stores.changes.subscribe(({ touched }, before) => {
-      if (touched !== before.touched) showStale(touched);
-    });
-  };
-  connect();
-  const following = database.onDidChangeState(connect);
-  return new vscode.Disposable(() => {
-    following.dispose();
-    unsubscribe();
   });
 }
 
