@@ -4,7 +4,7 @@
 import type { Change, ChangeStatus, Entity, Failure } from '../protocol/changes.ts';
 import type { RetrySchedule } from './retry-schedule.ts';
 import { aimAt } from './capture.ts';
-import { laneOf, reasonFor } from './change-row.ts';
+import { isLocalStage, isPushStage, laneOf, reasonFor } from './change-row.ts';
 import { CommitDraft } from './commit-log.ts';
 import type { Session } from './database.ts';
 import { bulkDelete, bulkInsert, bulkUpdate } from './entity-statements.ts';
@@ -321,8 +321,8 @@ async function findWaitingInsert(
   parent: { readonly entityType: string; readonly entityId: string },
 ): Promise<number | undefined> {
   const [row] = await session.run<{ seq: number }>(
-    `SELECT seq FROM local_changes WHERE entity_type = $1 AND entity_id = $2 AND operation = 'insert'
-       AND status IN ('pending', 'retrying', 'failed', 'conflicted', 'blocked') ORDER BY seq LIMIT 1`,
+    `SELECT seq FROM local_changes c WHERE entity_type = $1 AND entity_id = $2 AND operation = 'insert'
+       AND status IN ('pending', 'retrying', 'failed', 'conflicted', 'blocked') AND ${isLocalStage('c')} ORDER BY seq LIMIT 1`,
     [parent.entityType, parent.entityId],
   );
   return row?.seq;
@@ -386,7 +386,7 @@ async function releaseWaiting(context: ApplyContext, draft: CommitDraft): Promis
   );
 }
 
-/** Changes blocked by the given ones become pending again. */
+/** Changes blocked by the given ones may go on: pending again, or applied and waiting to be pushed. */
 export async function releaseBlocked(
   session: Session,
   seqs: readonly number[],
@@ -394,13 +394,12 @@ export async function releaseBlocked(
   now: number,
 ): Promise<void> {
   if (seqs.length === 0) return;
-  const move = {
-    from: 'blocked' as const,
-    set: 'blocked_by = NULL, failure = NULL',
-    where: 'c.blocked_by = ANY($1::bigint[])',
-    params: [`{${seqs.join(',')}}`],
-  };
-  await moveChanges(session, move, draft, { now, paused: false });
+  const params = [`{${seqs.join(',')}}`];
+  for (const stage of [isLocalStage('c'), isPushStage('c')]) {
+    const where = `c.blocked_by = ANY($1::bigint[]) AND ${stage}`;
+    const move = { from: 'blocked' as const, set: 'blocked_by = NULL, failure = NULL', where, params };
+    await moveChanges(session, move, draft, { now, paused: false });
+  }
 }
 
 /** Changes that failed because an entity was missing are tried again once it has appeared. */

@@ -2,7 +2,7 @@
 // each batch is applied and marked in one transaction, so a kill at any instant leaves both or neither.
 import type { Change } from '../protocol/changes.ts';
 import { applyChanges } from './apply-changes.ts';
-import { type ChangeRow, lightColumns, pendingColumns, pendingRow, toChange } from './change-row.ts';
+import { type ChangeRow, isLocalStage, lightColumns, pendingColumns, pendingRow, toChange } from './change-row.ts';
 import { CommitDraft, type CommitLog } from './commit-log.ts';
 import type { Clock } from './clock.ts';
 import type { Database, Session } from './database.ts';
@@ -74,7 +74,7 @@ export class ChangeProcessor {
     const { database, clock, commits } = this.#parts;
     const draft = new CommitDraft();
     const now = clock.now();
-    const move = { from: 'retrying' as const, set: 'next_attempt_at = $1', where: 'true', params: [now] };
+    const move = { from: 'retrying' as const, set: 'next_attempt_at = $1', where: isLocalStage('c'), params: [now] };
     await database.exclusive((session) => moveChanges(session, move, draft, { now, paused: !this.#started }));
     commits.publish(draft);
     while (this.#running !== undefined) await this.#running;
@@ -170,7 +170,7 @@ export class ChangeProcessor {
       this.#parts.commits.counts.retrying === 0
         ? []
         : await session.run<ChangeRow>(
-            `SELECT ${columns} FROM local_changes c WHERE c.status = 'retrying' AND (c.next_attempt_at <= $1 OR c.next_attempt_at > $2)
+            `SELECT ${columns} FROM local_changes c WHERE c.status = 'retrying' AND ${isLocalStage('c')} AND (c.next_attempt_at <= $1 OR c.next_attempt_at > $2)
              ORDER BY c.seq LIMIT ${this.#parts.batchSize}`,
             [dueBy, beyondCap],
           );
@@ -185,7 +185,7 @@ export class ChangeProcessor {
     if (transactions.length === 0) return rows;
     const members = await session.run<ChangeRow>(
       `SELECT ${lightColumns('c')} FROM local_changes c
-       WHERE c.transaction_id IN (SELECT jsonb_array_elements_text($1::jsonb)) AND c.status IN ('pending', 'retrying', 'blocked')`,
+       WHERE c.transaction_id IN (SELECT jsonb_array_elements_text($1::jsonb)) AND c.status IN ('pending', 'retrying', 'blocked') AND ${isLocalStage('c')}`,
       [transactions],
     );
     return [...new Map([...rows, ...members].map((row) => [row.seq, row])).values()];
@@ -204,7 +204,7 @@ export class ChangeProcessor {
       `SELECT b.seq, s.seq AS head FROM jsonb_to_recordset($1::jsonb) AS b(seq bigint, t text, e text)
        CROSS JOIN LATERAL (
          SELECT w.seq FROM local_changes w WHERE w.entity_type = b.t AND w.entity_id = b.e AND w.seq < b.seq
-           AND w.status IN ('retrying', 'failed', 'conflicted', 'blocked')
+           AND w.status IN ('retrying', 'failed', 'conflicted', 'blocked') AND ${isLocalStage('w')}
          ORDER BY w.seq LIMIT 1) s`,
       [lanes],
     );
@@ -235,7 +235,7 @@ export class ChangeProcessor {
     if (commits.counts.retrying === 0) return;
     const [row] = await database.exclusive((session) =>
       session.run<{ next: number | null }>(
-        `SELECT min(next_attempt_at) AS next FROM local_changes WHERE status = 'retrying'`,
+        `SELECT min(next_attempt_at) AS next FROM local_changes c WHERE status = 'retrying' AND ${isLocalStage('c')}`,
       ),
     );
     if (row?.next === null || row?.next === undefined) return;

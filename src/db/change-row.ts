@@ -1,4 +1,5 @@
 // Rows of `local_changes` as changes. The status comes from the table's generated column alone; the reason from here alone.
+import type { Conflict } from '../protocol/sync-state.ts';
 import type { Change, ChangeOrigin, ChangeStatus, Failure, JsonObject, Operation } from '../protocol/changes.ts';
 
 export interface ChangeRow {
@@ -25,6 +26,29 @@ export interface ChangeRow {
   readonly next_attempt_at: number | null;
   readonly applied_at: number | null;
   readonly discarded_at: number | null;
+  readonly base_version: number | null;
+  readonly rebased: Rebased | null;
+  readonly conflict: Conflict | null;
+  readonly accepted_version: number | null;
+  readonly accepted_at: number | null;
+  readonly client_id: string | null;
+  readonly note: string | null;
+}
+
+/** What a resolved conflict has a change say instead of its `data`. */
+export interface Rebased {
+  readonly operation: Operation;
+  readonly data: JsonObject | null;
+}
+
+/** Not applied here yet. */
+export function isLocalStage(alias: string): string {
+  return `NOT ${alias}.processed_local AND NOT ${alias}.processed_sync`;
+}
+
+/** Applied here, and not yet accepted by a server. */
+export function isPushStage(alias: string): string {
+  return `${alias}.processed_local AND NOT ${alias}.processed_sync`;
 }
 
 const LIGHT_COLUMNS = [
@@ -48,6 +72,13 @@ const LIGHT_COLUMNS = [
   'next_attempt_at',
   'applied_at',
   'discarded_at',
+  'base_version',
+  'rebased',
+  'conflict',
+  'accepted_version',
+  'accepted_at',
+  'client_id',
+  'note',
 ] as const;
 
 /** Select list without the entity before and after, which events leave out. */
@@ -68,6 +99,13 @@ const PENDING = {
   discarded_at: null,
   previous: null,
   result: null,
+  base_version: null,
+  rebased: null,
+  conflict: null,
+  accepted_version: null,
+  accepted_at: null,
+  client_id: null,
+  note: null,
 } as const satisfies Partial<ChangeRow>;
 
 /** The columns in which pending changes differ; the rest is {@link PENDING}. Half the bytes of a batch. */
@@ -98,6 +136,13 @@ export interface ReasonContext {
   /** Milliseconds since epoch. */
   readonly now: number;
   readonly paused: boolean;
+  /** Set when there is a server: why what waits for it waits, and which types stay here. */
+  readonly push?: { readonly reason: string; readonly isLocalOnly: (entityType: string) => boolean } | undefined;
+}
+
+function isAwaitingPush(row: ChangeRow, { push }: ReasonContext): boolean {
+  if (push === undefined || row.origin === 'remote' || push.isLocalOnly(row.entity_type)) return false;
+  return row.processed_local && !row.processed_sync && row.discarded_at === null;
 }
 
 export function toChange(row: ChangeRow, context: ReasonContext): Change {
@@ -124,6 +169,12 @@ export function toChange(row: ChangeRow, context: ReasonContext): Change {
     nextAttemptAt: row.next_attempt_at,
     appliedAt: row.applied_at,
     discardedAt: row.discarded_at,
+    awaiting: isAwaitingPush(row, context) ? ('push' as const) : null,
+    acceptedVersion: row.accepted_version,
+    acceptedAt: row.accepted_at,
+    conflict: row.conflict,
+    clientId: row.client_id,
+    note: row.note,
   };
   return { ...change, reason: reasonFor(change, context) };
 }
@@ -131,7 +182,7 @@ export function toChange(row: ChangeRow, context: ReasonContext): Change {
 type WithoutReason = Omit<Change, 'reason'>;
 
 /** Why a change is not done, for a person; null when it is. */
-export function reasonFor(change: WithoutReason, { now, paused }: ReasonContext): string | null {
+export function reasonFor(change: WithoutReason, { now, paused, push }: ReasonContext): string | null {
   switch (change.status) {
     case 'pending':
       return paused ? 'paused' : 'waits for its turn';
@@ -143,7 +194,9 @@ export function reasonFor(change: WithoutReason, { now, paused }: ReasonContext)
     case 'blocked':
       return blockedReason(change);
     case 'applied':
+      return change.awaiting === 'push' && push !== undefined ? push.reason : null;
     case 'synced':
+      return change.note;
     case 'discarded':
       return null;
   }

@@ -12,17 +12,21 @@ import {
   WAITING_STATUSES,
 } from '../protocol/changes.ts';
 import { LocalDataError } from '../protocol/errors.ts';
-import { type ChangeRow, type ReasonContext, allColumns, lightColumns, toChange } from './change-row.ts';
+import { type ChangeRow, type ReasonContext, allColumns, isLocalStage, lightColumns, toChange } from './change-row.ts';
 import { CommitDraft } from './commit-log.ts';
 import { type Parameter, type Session, byteLength } from './database.ts';
 import type { EntityTypes } from './entity-types.ts';
 import { canonical } from './failures.ts';
-import { CHANGES_TABLE_SQL } from './migrations.ts';
+import { CHANGES_TABLE_SQL, CHANGES_TABLE_SYNC_SQL } from './migrations.ts';
 import { LARGEST_PAGE, pageLimit } from './page-limit.ts';
 import { SqlError } from './sql-error.ts';
 
 export async function createChangesTable(session: Session): Promise<void> {
   await session.script(CHANGES_TABLE_SQL);
+  const [column] = await session.run(
+    `SELECT FROM pg_attribute WHERE attrelid = 'local_changes'::regclass AND attname = 'base_version'`,
+  );
+  if (column === undefined) await session.script(CHANGES_TABLE_SYNC_SQL);
 }
 
 export async function doesChangesTableExist(session: Session): Promise<boolean> {
@@ -152,6 +156,7 @@ export async function listNotInserted(
   const rows = await session.run<ChangeRow>(
     `SELECT ${lightColumns('c')} FROM local_changes c
      WHERE c.entity_type = $1 AND c.operation = 'insert' AND c.status ${IS_WAITING} AND c.status <> 'pending'
+       AND ${isLocalStage('c')}
        AND NOT EXISTS (
          SELECT FROM local_changes earlier
          WHERE earlier.entity_type = c.entity_type AND earlier.entity_id = c.entity_id
@@ -351,6 +356,12 @@ function recorded(
     nextAttemptAt: null,
     appliedAt: null,
     discardedAt: null,
+    awaiting: null,
+    acceptedVersion: null,
+    acceptedAt: null,
+    conflict: null,
+    clientId: null,
+    note: null,
   };
 }
 

@@ -2,6 +2,7 @@
 // transaction runs and published after its commit; a draft that is not published never happened.
 import { CHANGE_STATUSES, type Change, type ChangeStatus, type Entity, noChanges } from '../protocol/changes.ts';
 import type { CommitEvent, EntityDelta, ProcessorState } from '../protocol/engine.ts';
+import type { ReasonContext } from './change-row.ts';
 import type { Session } from './database.ts';
 import type { EntityTypes } from './entity-types.ts';
 
@@ -89,6 +90,8 @@ export class CommitLog {
   readonly #onListenerError: (error: unknown) => void;
   #counts = noChanges();
   processor: ProcessorState = 'stopped';
+  /** Set while there is a server: what is applied then waits to be pushed. */
+  push: ReasonContext['push'];
   /** No change up to this `seq` is pending: the processor need not look again at what it has done. */
   settledUpTo = 0;
 
@@ -130,9 +133,15 @@ export class CommitLog {
     if (draft.releasedPending) this.settledUpTo = 0;
     for (const [status, difference] of draft.statusCounts) this.#counts[status] += difference;
     const entities = this.#deltas(draft);
-    const changes = [...draft.changes.values()].sort((a, b) => a.seq - b.seq);
+    const changes = [...draft.changes.values()].sort((a, b) => a.seq - b.seq).map((change) => this.#awaiting(change));
     const entityTypes = draft.entityTypesChanged ? { entityTypes: this.#entityTypes.infos() } : {};
     this.#tell({ changes, entities, counts: this.#snapshotCounts(), processor: this.processor, ...entityTypes });
+  }
+
+  #awaiting(change: Change): Change {
+    if (this.push === undefined || change.status !== 'applied' || change.awaiting !== null) return change;
+    if (change.origin === 'remote' || this.push.isLocalOnly(change.entityType)) return change;
+    return { ...change, awaiting: 'push', reason: this.push.reason };
   }
 
   setProcessor(state: ProcessorState): void {

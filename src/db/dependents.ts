@@ -1,7 +1,7 @@
 // What cannot stand without a change: found before a discard, so that nothing is left standing alone.
 import type { Change } from '../protocol/changes.ts';
 import { LocalDataError } from '../protocol/errors.ts';
-import { type ChangeRow, allColumns, toChange } from './change-row.ts';
+import { type ChangeRow, allColumns, isPushStage, toChange } from './change-row.ts';
 import { keyColumn } from './entity-types.ts';
 import { CARRIED_CHANGES } from './move-changes.ts';
 import type { RepairContext } from './repair-context.ts';
@@ -59,8 +59,8 @@ async function referringChanges(context: RepairContext, seqs: readonly number[])
           `SELECT c.seq FROM local_changes p
            JOIN ${child.sqlTable} t ON t.${quoteIdentifier(column)}::text = p.entity_id
            JOIN local_changes c ON c.entity_type = $2 AND c.entity_id = t.${keyColumn(child)}::text
-             AND c.status = 'applied' AND c.data->>$3 = p.entity_id
-           WHERE p.seq = ANY($1::bigint[]) AND p.entity_type = $4 AND p.operation = 'insert' AND p.status = 'applied'`,
+             AND ${isPushStage('c')} AND c.discarded_at IS NULL AND c.data->>$3 = p.entity_id
+           WHERE p.seq = ANY($1::bigint[]) AND p.entity_type = $4 AND p.operation = 'insert' AND ${isPushStage('p')}`,
           [asArray(seqs), child.entityType, column, parent.entityType],
         );
         found.push(...rows.map((row) => row.seq));

@@ -207,3 +207,50 @@ export function putEntity(type: EntityType): {
       RETURNING ${entityAsJson(type, 't')} AS previous`,
   };
 }
+
+const GIVEN = `jsonb_to_recordset($1::jsonb) AS i(e text, d jsonb)`;
+
+/**
+ * `$1` list of { e: entity id, d: whole entity }, `$2` aim. Writes those that are there and differ; a column that the given
+ * entity does not name stays as it is. One list of [entity id, entity before, entity now or null where nothing changed].
+ */
+export function bulkPutPresent(type: EntityType): string {
+  const row = type.kind === 'document' ? rowFromEntity(type, 'i.d', 'i.e') : rowFromPatch(type, 't', 'i.d');
+  return `WITH ${announceAim('$2')},
+    source AS MATERIALIZED (
+      SELECT t.${keyColumn(type)} AS k, i.e, ${entityAsJson(type, 't')} AS previous, ${row} AS r
+      FROM aim, ${GIVEN} JOIN ${type.sqlTable} t ON t.${keyColumn(type)} = i.e::${type.keyType}),
+    written AS (
+      UPDATE ${type.sqlTable} t SET ${assignments(type)} FROM source x
+      WHERE t.${keyColumn(type)} = x.k AND x.previous IS DISTINCT FROM ${entityAsJson(type, '(x.r)')}
+      RETURNING x.k, ${entityAsJson(type, 't')} AS entity)
+    SELECT json_agg(json_build_array(s.e, s.previous, w.entity)) AS rows FROM source s LEFT JOIN written w ON w.k = s.k`;
+}
+
+/** As {@link bulkPutPresent}, for entities that are not there, all with these keys. One list of { id, entity }. */
+export function bulkPutAbsent(type: EntityType, keys: readonly string[]): string {
+  const columns = insertColumns(type, keys);
+  return `WITH ${announceAim('$2')},
+    source AS MATERIALIZED (SELECT ${rowFromEntity(type, 'i.d', 'i.e')} AS r FROM aim, ${GIVEN}),
+    written AS (
+      INSERT INTO ${type.sqlTable} AS t (${columnList(columns)}) ${overriding(type)}
+      SELECT ${columnList(columns, '(r).')} FROM source
+      RETURNING t.${keyColumn(type)}::text AS id, ${entityAsJson(type, 't')} AS entity)
+    SELECT json_agg(written) AS rows FROM written`;
+}
+
+/** `$1` list of { e: entity id }, `$2` aim. One list of { id, previous } of those that were there. */
+export function bulkRemove(type: EntityType): string {
+  return `WITH ${announceAim('$2')},
+    written AS (
+      DELETE FROM ${type.sqlTable} t USING aim, ${GIVEN} WHERE t.${keyColumn(type)} = i.e::${type.keyType}
+      RETURNING i.e AS id, ${entityAsJson(type, 't')} AS previous)
+    SELECT json_agg(written) AS rows FROM written`;
+}
+
+/** `$1` as {@link bulkRemove}: those of them that rows of `child` refer to, beyond rows that are removed with them. */
+export function stillReferredTo(type: EntityType, child: EntityType, column: string): string {
+  const removedToo = `AND NOT EXISTS (SELECT FROM jsonb_to_recordset($1::jsonb) AS g(e text) WHERE g.e = t.${keyColumn(child)}::text)`;
+  return `SELECT DISTINCT i.e AS id FROM ${GIVEN} JOIN ${child.sqlTable} t ON t.${quoteIdentifier(column)}::text = i.e
+    WHERE true ${child.entityType === type.entityType ? removedToo : ''}`;
+}

@@ -51,6 +51,71 @@ CREATE INDEX IF NOT EXISTS idx_local_changes_transaction ON local_changes(transa
 CREATE INDEX IF NOT EXISTS idx_local_changes_label ON local_changes(label, seq) WHERE label IS NOT NULL;
 `;
 
+/**
+ * What synchronisation adds to it. `processed_local` tells the stages apart: a change that has an error before it is set
+ * failed locally, one that has an error after it was refused by the server, and a remote change without it is set aside.
+ */
+export const CHANGES_TABLE_SYNC_SQL = `
+ALTER TABLE local_changes
+  ADD COLUMN base_version BIGINT,
+  ADD COLUMN base_timestamp BIGINT,
+  ADD COLUMN rebased JSONB,
+  ADD COLUMN conflict JSONB,
+  ADD COLUMN accepted_version BIGINT,
+  ADD COLUMN accepted_at BIGINT,
+  ADD COLUMN client_id TEXT,
+  ADD COLUMN note TEXT,
+  ALTER COLUMN status SET EXPRESSION AS (
+    CASE
+      WHEN discarded_at IS NOT NULL THEN 'discarded'
+      WHEN processed_sync AND (processed_local OR error IS NULL) THEN 'synced'
+      WHEN blocked_by IS NOT NULL THEN 'blocked'
+      WHEN error IS NULL AND processed_local THEN 'applied'
+      WHEN error IS NULL THEN 'pending'
+      WHEN conflict IS NOT NULL AND conflict->'resolution' = 'null' THEN 'conflicted'
+      WHEN next_attempt_at IS NOT NULL THEN 'retrying'
+      ELSE 'failed'
+    END
+  );
+`;
+
+const SYNC_SCHEMA_SQL = `
+-- The last state of each entity that the server is known to have; only the feed and snapshots move it.
+CREATE TABLE local_data.entity_bases (
+  entity_type TEXT NOT NULL,
+  entity_id TEXT NOT NULL,
+  version BIGINT NOT NULL,
+  timestamp BIGINT NOT NULL,
+  deleted BOOLEAN NOT NULL DEFAULT FALSE,
+  data JSONB,
+  snapshot INTEGER NOT NULL DEFAULT 0,
+  PRIMARY KEY (entity_type, entity_id)
+);
+-- The one server and space this database belongs to; at most one row.
+CREATE TABLE local_data.sync_binding (
+  one BOOLEAN PRIMARY KEY DEFAULT TRUE CHECK (one),
+  url TEXT NOT NULL,
+  space TEXT NOT NULL,
+  epoch TEXT NOT NULL,
+  client_id TEXT NOT NULL,
+  phase TEXT NOT NULL CHECK (phase IN ('snapshot', 'applying', 'linked')),
+  connected BOOLEAN NOT NULL DEFAULT TRUE,
+  paused BOOLEAN NOT NULL DEFAULT FALSE,
+  cursor TEXT,
+  version BIGINT NOT NULL DEFAULT 0,
+  snapshot INTEGER NOT NULL DEFAULT 0,
+  snapshot_page TEXT,
+  snapshot_cursor TEXT,
+  snapshot_version BIGINT,
+  snapshot_total BIGINT,
+  in_doubt BIGINT[] NOT NULL DEFAULT '{}',
+  last_push_at BIGINT,
+  last_pull_at BIGINT
+);
+-- Up to which version the feed had come when: the last line of a change's receipt.
+CREATE TABLE local_data.feed_pages (version BIGINT PRIMARY KEY, at BIGINT NOT NULL);
+`;
+
 const ENGINE_SCHEMA_SQL = `
 CREATE SCHEMA local_data;
 CREATE TABLE local_data.entity_types (
@@ -93,7 +158,10 @@ REVOKE EXECUTE ON FUNCTION query_to_xmlschema(text, boolean, boolean, text) FROM
 REVOKE EXECUTE ON FUNCTION query_to_xml_and_xmlschema(text, boolean, boolean, text) FROM PUBLIC;
 `;
 
-const MIGRATIONS: readonly string[] = [`${ENGINE_SCHEMA_SQL}\n${CHANGES_TABLE_SQL}`];
+const MIGRATIONS: readonly string[] = [
+  `${ENGINE_SCHEMA_SQL}\n${CHANGES_TABLE_SQL}`,
+  `${SYNC_SCHEMA_SQL}\n${CHANGES_TABLE_SYNC_SQL}`,
+];
 
 export const SCHEMA_VERSION = MIGRATIONS.length;
 

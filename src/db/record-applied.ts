@@ -91,4 +91,10 @@ const APPLIED_INSERT = {
   blockedBy: null,
   nextAttemptAt: null,
   discardedAt: null,
+  awaiting: null,
+  acceptedVersion: null,
+  acceptedAt: null,
+  conflict: null,
+  clientId: null,
+  note: null,
 } as const satisfies Partial<Change>;

@@ -1,9 +1,13 @@
 // What a person does with a change that waits: retry it, or edit it. Both keep its id and its place; a member of a
 // transaction is repaired with its whole transaction.
 import { type Change, type ChangeFilter, type JsonObject, isWaiting } from '../protocol/changes.ts';
+import { isLocalStage, isPushStage } from './change-row.ts';
 import { checkInput, filterSql, requireChange } from './changes-table.ts';
 import { moveChanges } from './move-changes.ts';
 import { type RepairContext, notAllowed } from './repair-context.ts';
+
+/** What fails locally is applied anew, what the server refused is pushed anew; a remote change is put in place anew by sync. */
+const STAGES = [isLocalStage('c'), isPushStage('c')];
 
 /** What a change that is tried anew has lost. */
 export const RESET = 'error = NULL, failure = NULL, attempts = 0, next_attempt_at = NULL';
@@ -16,15 +20,22 @@ export async function retryChange(context: RepairContext, id: string): Promise<C
     throw notAllowed(change, 'retried', retryRemedy(change));
   const same = sameUnit(change);
   for (const from of ['failed', 'retrying'] as const) {
-    await moveChanges(context.session, { from, set: RESET, ...same }, context.draft, context);
+    for (const stage of STAGES) {
+      const where = `${same.where} AND ${stage}`;
+      await moveChanges(context.session, { from, set: RESET, where, params: same.params }, context.draft, context);
+    }
   }
   return requireChange(context.session, id, context);
 }
 
 export async function retryFailed(context: RepairContext, filter: ChangeFilter): Promise<number> {
   const { where, params } = filterSql({ ...filter, status: 'failed' });
-  const move = { from: 'failed' as const, set: RESET, where: where.join(' AND '), params };
-  return moveChanges(context.session, move, context.draft, context);
+  let retried = 0;
+  for (const stage of STAGES) {
+    const move = { from: 'failed' as const, set: RESET, where: [...where, stage].join(' AND '), params };
+    retried += await moveChanges(context.session, move, context.draft, context);
+  }
+  return retried;
 }
 
 /** Keeps id and place; a failed change becomes pending again. */

@@ -4,8 +4,9 @@ import type { Change, Entity } from '../protocol/changes.ts';
 import { LocalDataError } from '../protocol/errors.ts';
 import { retryAwaiting } from './apply-changes.ts';
 import { aimAt } from './capture.ts';
-import { type ChangeRow, allColumns, toChange } from './change-row.ts';
+import { type ChangeRow, allColumns, isPushStage, laneOf, toChange } from './change-row.ts';
 import { hasDependents } from './dependents.ts';
+import { type EntityBase, readBase, readOverlay, replayOverlay } from './entity-bases.ts';
 import { putEntity, readEntity } from './entity-statements.ts';
 import { moveChanges } from './move-changes.ts';
 import { type RepairContext, notAllowed } from './repair-context.ts';
@@ -13,7 +14,7 @@ import { SqlError } from './sql-error.ts';
 
 /** Puts each touched entity to what it is without the given applied changes. */
 export async function takeBack(context: RepairContext, members: readonly Change[]): Promise<void> {
-  const applied = members.filter((member) => member.status === 'applied');
+  const applied = members.filter(isInPlace);
   const lanes = new Map<string, Change[]>();
   for (const change of applied) {
     const lane = JSON.stringify([change.entityType, change.entityId]);
@@ -28,9 +29,26 @@ async function takeBackLane(context: RepairContext, discarded: readonly Change[]
   const [first] = discarded;
   if (first === undefined) return;
   const gone = new Set(discarded.map((change) => change.seq));
+  const base = await readBase(context.session, first);
+  if (base !== undefined) {
+    await put(context, first, await onBase(context, base, gone));
+    return;
+  }
   const later = (await laterApplied(context, first)).filter((change) => !gone.has(change.seq));
   const final = await replay(context, first, first.previous, later);
   await put(context, first, final);
+}
+
+/** Applied here and not yet part of what the server is known to have. */
+function isInPlace(change: Change): boolean {
+  return change.processedLocal && !change.processedSync && change.status !== 'discarded' && change.origin !== 'remote';
+}
+
+/** What the entity is on its base with the waiting changes that stay. */
+async function onBase(context: RepairContext, base: EntityBase, gone: ReadonlySet<number>): Promise<Entity | null> {
+  const overlay = await readOverlay(context.session, [base]);
+  const staying = (overlay.get(laneOf(base)) ?? []).filter((change) => !gone.has(change.seq));
+  return replayOverlay(base.data, staying);
 }
 
 export async function replayUnder(context: RepairContext, restored: Change, later: readonly Change[]): Promise<void> {
@@ -86,8 +104,10 @@ export async function entityWithout(
   members: readonly Change[],
   now: Entity | null,
 ): Promise<Entity | null> {
-  if (change.status !== 'applied') return now;
+  if (!isInPlace(change)) return now;
   const gone = new Set(members.map((member) => member.seq));
+  const base = await readBase(context.session, change);
+  if (base !== undefined) return onBase(context, base, gone);
   const lane = members.filter(
     (member) => member.entityType === change.entityType && member.entityId === change.entityId,
   );
@@ -107,7 +127,8 @@ export async function entityWithout(
 export async function laterApplied(context: RepairContext, change: Change): Promise<Change[]> {
   const rows = await context.session.run<ChangeRow>(
     `SELECT ${allColumns('c')} FROM local_changes c
-     WHERE c.entity_type = $1 AND c.entity_id = $2 AND c.seq > $3 AND c.status = 'applied' ORDER BY c.seq`,
+     WHERE c.entity_type = $1 AND c.entity_id = $2 AND c.seq > $3 AND ${isPushStage('c')} AND c.discarded_at IS NULL AND c.origin <> 'remote'
+     ORDER BY c.seq`,
     [change.entityType, change.entityId, change.seq],
   );
   return rows.map((row) => toChange(row, context));

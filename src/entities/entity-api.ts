@@ -6,7 +6,7 @@ import type { TransactionOperation, TransactionResult } from '../protocol/engine
 import { LocalDataError } from '../protocol/errors.ts';
 import { retryAwaiting } from '../db/apply-changes.ts';
 import { aimAt } from '../db/capture.ts';
-import { type ChangeRow, lightColumns, toChange } from '../db/change-row.ts';
+import { type ChangeRow, isLocalStage, lightColumns, toChange } from '../db/change-row.ts';
 import { checkInput } from '../db/changes-table.ts';
 import { CommitDraft } from '../db/commit-log.ts';
 import { type Session, byteLength } from '../db/database.ts';
@@ -237,7 +237,7 @@ export async function waitingInLane(
 ): Promise<Change[]> {
   const rows = await session.run<ChangeRow>(
     `SELECT ${lightColumns('c')} FROM local_changes c WHERE c.entity_type = $1 AND c.entity_id = $2
-       AND c.status IN ('pending', 'retrying', 'failed', 'conflicted', 'blocked') ORDER BY c.seq`,
+       AND c.status IN ('pending', 'retrying', 'failed', 'conflicted', 'blocked') AND ${isLocalStage('c')} ORDER BY c.seq`,
     [entityType, entityId],
   );
   return rows.map((row) => toChange(row, { now, paused: false }));

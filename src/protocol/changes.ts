@@ -1,4 +1,5 @@
-// What a change is, on every side of every boundary. Imports nothing of ours.
+// What a change is, on every side of every boundary.
+import type { Conflict } from './sync-state.ts';
 
 export const OPERATIONS = ['insert', 'update', 'delete'] as const;
 export type Operation = (typeof OPERATIONS)[number];
@@ -40,7 +41,8 @@ export type Entity = JsonObject;
 
 /** Why the last attempt did not succeed. */
 export interface Failure {
-  readonly stage: 'local' | 'push';
+  /** `pull`: a remote change that could not be applied here. */
+  readonly stage: 'local' | 'push' | 'pull';
   /** `permanent` needs a person, `transient` is retried by itself, `blocked` waits for another change. */
   readonly kind: 'permanent' | 'transient' | 'blocked';
   /** SQLSTATE such as `23503`, or one of the engine's own codes such as `UNKNOWN_COLUMN`. */
@@ -71,7 +73,7 @@ export interface Change {
   readonly processedLocal: boolean;
   readonly processedSync: boolean;
   readonly error: string | null;
-  /** Attempts of the local stage spent so far. */
+  /** Attempts of the present stage spent so far. */
   readonly attempts: number;
   readonly status: ChangeStatus;
   /** Why it is not done, in a person's words; null when it is done. */
@@ -90,6 +92,17 @@ export interface Change {
   readonly nextAttemptAt: number | null;
   readonly appliedAt: number | null;
   readonly discardedAt: number | null;
+  /** `push` while a server is configured that has not accepted it. */
+  readonly awaiting: 'push' | null;
+  /** The version the server gave it; for remote changes the one they came with. */
+  readonly acceptedVersion: number | null;
+  readonly acceptedAt: number | null;
+  /** What the server had instead, and what became of it; null when there was no conflict. */
+  readonly conflict: Conflict | null;
+  /** Who wrote a remote change; null for those made here. */
+  readonly clientId: string | null;
+  /** What became of a change that was not sent, such as "cancelled out". */
+  readonly note: string | null;
 }
 
 /** What a person or program asks to be recorded. */

@@ -1,0 +1,167 @@
+// The last state of each entity that the server is known to have, and the local changes that it does not cover yet: the
+// overlay. An entity that takes part in synchronisation is base + overlay at every moment. Only the feed and snapshots
+// move a base; an answer to a push never does.
+import type { Entity, JsonObject, Operation } from '../protocol/changes.ts';
+import { type Rebased, laneOf } from './change-row.ts';
+import type { Session } from './database.ts';
+
+export interface EntityName {
+  readonly entityType: string;
+  readonly entityId: string;
+}
+
+export interface EntityBase extends EntityName {
+  readonly version: number;
+  /** Hybrid logical clock of the last write. */
+  readonly timestamp: number;
+  /** Null where the server has deleted it. */
+  readonly data: Entity | null;
+}
+
+/** A local change as the overlay needs it. */
+export interface OverlayChange extends EntityName {
+  readonly seq: number;
+  readonly id: string;
+  readonly operation: Operation;
+  readonly data: JsonObject | null;
+  readonly previous: Entity | null;
+  readonly result: Entity | null;
+  readonly rebased: Rebased | null;
+}
+
+const NAMES = `jsonb_to_recordset($1::jsonb) AS n(t text, e text)`;
+
+/** Changes `c` which the base does not cover: not accepted, or accepted beyond where the feed has come. */
+const IN_OVERLAY = `c.processed_local AND c.discarded_at IS NULL AND c.origin <> 'remote'
+  AND (NOT c.processed_sync OR c.accepted_version > $2)`;
+
+export async function readBase(session: Session, name: EntityName): Promise<EntityBase | undefined> {
+  return (await readBases(session, [name])).get(laneOf(name));
+}
+
+export async function readBases(session: Session, names: readonly EntityName[]): Promise<Map<string, EntityBase>> {
+  if (names.length === 0) return new Map();
+  const bases = await session.runList<EntityBase>(
+    `SELECT json_agg(json_build_object('entityType', b.entity_type, 'entityId', b.entity_id, 'version', b.version,
+       'timestamp', b.timestamp, 'data', CASE WHEN b.deleted THEN NULL ELSE b.data END)) AS rows
+     FROM ${NAMES} JOIN local_data.entity_bases b ON b.entity_type = n.t AND b.entity_id = n.e`,
+    [names.map(shortName)],
+  );
+  return new Map(bases.map((base) => [laneOf(base), base]));
+}
+
+/** The overlay of each lane that has one, in `seq` order; `version` is where the feed has come, default as stored. */
+export async function readOverlay(
+  session: Session,
+  names: readonly EntityName[],
+  version?: number,
+): Promise<Map<string, OverlayChange[]>> {
+  const overlay = new Map<string, OverlayChange[]>();
+  if (names.length === 0) return overlay;
+  const changes = await session.runList<OverlayChange>(
+    `SELECT json_agg(json_build_object('seq', c.seq, 'id', c.id, 'entityType', c.entity_type, 'entityId', c.entity_id,
+       'operation', c.operation, 'data', c.data, 'previous', c.previous, 'result', c.result, 'rebased', c.rebased)
+       ORDER BY c.seq) AS rows
+     FROM ${NAMES} JOIN local_changes c ON c.entity_type = n.t AND c.entity_id = n.e WHERE ${IN_OVERLAY}`,
+    [names.map(shortName), version ?? (await feedVersion(session))],
+  );
+  for (const change of changes) {
+    const lane = laneOf(change);
+    const known = overlay.get(lane);
+    if (known === undefined) overlay.set(lane, [change]);
+    else known.push(change);
+  }
+  return overlay;
+}
+
+/**
+ * The entity as it is here: its base with the waiting changes on top. An update whose entity the server has deleted keeps
+ * the entity in view until the conflict is settled.
+ */
+export function replayOverlay(base: Entity | null, overlay: readonly OverlayChange[]): Entity | null {
+  let state = base;
+  for (const change of overlay) {
+    const { operation, data } = effectOf(change);
+    if (operation === 'delete') state = null;
+    else if (operation === 'insert') state = { ...state, ...data };
+    else state = { ...(state ?? change.previous), ...data };
+  }
+  return state;
+}
+
+/**
+ * What a change does, with what defaults and triggers made of it: the whole entity for an insert, the fields that changed
+ * for an update (null for one that was taken out of a document).
+ */
+export function effectOf(
+  change: Pick<OverlayChange, 'operation' | 'data' | 'previous' | 'result' | 'rebased'>,
+): Rebased {
+  if (change.rebased !== null) return change.rebased;
+  const { operation, data, result } = change;
+  if (operation === 'delete') return { operation, data: null };
+  if (operation === 'insert') return { operation, data: result ?? data ?? {} };
+  return { operation, data: result === null ? (data ?? {}) : writtenFields(data ?? {}, change.previous ?? {}, result) };
+}
+
+function writtenFields(data: JsonObject, previous: Entity, result: Entity): JsonObject {
+  const written: JsonObject = {};
+  for (const [field, value] of Object.entries(result)) {
+    const before = previous[field];
+    const isSame = before !== undefined && JSON.stringify(before) === JSON.stringify(value);
+    if (field in data || !isSame) written[field] = value;
+  }
+  for (const field of Object.keys(previous)) if (!(field in result)) written[field] = null;
+  return written;
+}
+
+/** The version of the space that bases stand for; 0 without a server. */
+export async function feedVersion(session: Session): Promise<number> {
+  const [binding] = await session.run<{ version: number }>(`SELECT version FROM local_data.sync_binding`);
+  return binding?.version ?? 0;
+}
+
+/**
+ * Moves bases to what the server has; a row that is not newer than the base is left alone. Local changes that wait in
+ * these lanes keep the version they were made on: it is written down now, because the base no longer says it. `mine` are
+ * echoes, which take nothing from under the changes behind them.
+ */
+export async function moveBases(
+  session: Session,
+  rows: readonly (EntityBase & { readonly isEcho?: boolean })[],
+  snapshot = 0,
+): Promise<void> {
+  if (rows.length === 0) return;
+  const input = rows.map((row) => ({ ...shortName(row), v: row.version, h: row.timestamp, d: row.data }));
+  const foreign = rows.filter((row) => row.isEcho !== true).map((row) => ({ ...shortName(row), v: row.version }));
+  if (foreign.length > 0) await fixBaseVersions(session, foreign);
+  await session.run(
+    `INSERT INTO local_data.entity_bases AS b (entity_type, entity_id, version, timestamp, deleted, data, snapshot)
+     SELECT r.t, r.e, r.v, r.h, r.d IS NULL OR r.d = 'null', NULLIF(r.d, 'null'), $2
+     FROM jsonb_to_recordset($1::jsonb) AS r(t text, e text, v bigint, h bigint, d jsonb)
+     ON CONFLICT (entity_type, entity_id) DO UPDATE SET
+       version = greatest(b.version, excluded.version),
+       timestamp = CASE WHEN excluded.version > b.version THEN excluded.timestamp ELSE b.timestamp END,
+       deleted = CASE WHEN excluded.version > b.version THEN excluded.deleted ELSE b.deleted END,
+       data = CASE WHEN excluded.version > b.version THEN excluded.data ELSE b.data END,
+       snapshot = greatest(b.snapshot, excluded.snapshot)`,
+    [JSON.stringify(input), snapshot],
+  );
+}
+
+async function fixBaseVersions(
+  session: Session,
+  rows: readonly { readonly t: string; readonly e: string; readonly v: number }[],
+): Promise<void> {
+  await session.run(
+    `UPDATE local_changes c SET base_version = coalesce(b.version, 0), base_timestamp = coalesce(b.timestamp, 0)
+     FROM jsonb_to_recordset($1::jsonb) AS n(t text, e text, v bigint)
+       LEFT JOIN local_data.entity_bases b ON b.entity_type = n.t AND b.entity_id = n.e
+     WHERE c.entity_type = n.t AND c.entity_id = n.e AND c.base_version IS NULL AND NOT c.processed_sync
+       AND c.discarded_at IS NULL AND c.origin <> 'remote' AND n.v > coalesce(b.version, 0)`,
+    [JSON.stringify(rows)],
+  );
+}
+
+function shortName({ entityType, entityId }: EntityName): { readonly t: string; readonly e: string } {
+  return { t: entityType, e: entityId };
+}

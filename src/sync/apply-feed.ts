@@ -1,0 +1,305 @@
+// Applies a page of the feed: bases, entities, the audit trail and the cursor move in the caller's one transaction. An
+// entity with local changes that wait becomes base + overlay. What cannot be applied here is set aside and shown; the
+// feed goes on.
+import type { Change, ChangeStatus, Entity, Failure } from '../protocol/changes.ts';
+import { type FeedChange, feedChangeSchema } from '../protocol/sync.ts';
+import { type ChangeRow, laneOf, lightColumns, toChange } from '../db/change-row.ts';
+import type { CommitDraft } from '../db/commit-log.ts';
+import type { Session } from '../db/database.ts';
+import {
+  type EntityBase,
+  type EntityName,
+  type OverlayChange,
+  moveBases,
+  readBases,
+  readOverlay,
+  replayOverlay,
+} from '../db/entity-bases.ts';
+import type { EntityTypes } from '../db/entity-types.ts';
+import { moveChanges } from '../db/move-changes.ts';
+import { SqlError } from '../db/sql-error.ts';
+import { type Put, StillReferredTo, UnknownType, putEntities } from './put-entities.ts';
+import { setBinding } from './sync-binding.ts';
+
+export interface RemoteContext {
+  readonly session: Session;
+  readonly entityTypes: EntityTypes;
+  readonly draft: CommitDraft;
+  readonly now: number;
+  readonly newId: () => string;
+  readonly clientId: string;
+  /** Remote changes set aside so far: while there are none, nothing is looked for. */
+  readonly setAside: number;
+}
+
+export interface FeedPage {
+  readonly changes: readonly unknown[];
+  readonly cursor: string;
+  readonly version: number;
+}
+
+/** Gives how many changes of others it brought. */
+export async function applyFeedPage(context: RemoteContext, page: FeedPage): Promise<number> {
+  const { session, now } = context;
+  const { understood, strange } = readChanges(page.changes);
+  const echoes = await settleEchoes(context, understood);
+  const bases = await readBases(session, understood);
+  const fresh = understood.filter((change) => change.version > (bases.get(laneOf(change))?.version ?? 0));
+  const touched = lastOfEach(fresh, echoes);
+  await moveBases(session, touched);
+  const refused = await putOnBases(context, touched, page.version);
+  await recordRemote(
+    context,
+    fresh.filter((change) => !echoes.has(change.id)),
+    { bases, refused },
+  );
+  for (const one of strange) await recordStrange(context, one);
+  await setBinding(session, { cursor: page.cursor, version: page.version, last_pull_at: now });
+  if (page.changes.length > 0) {
+    await session.run(
+      `INSERT INTO local_data.feed_pages (version, at) VALUES ($1, $2) ON CONFLICT (version) DO NOTHING`,
+      [page.version, now],
+    );
+  }
+  return fresh.length - [...echoes].length + strange.length;
+}
+
+interface StrangeChange {
+  readonly value: unknown;
+  readonly problem: string;
+}
+
+function readChanges(values: readonly unknown[]): { understood: FeedChange[]; strange: StrangeChange[] } {
+  const understood: FeedChange[] = [];
+  const strange: StrangeChange[] = [];
+  for (const value of values) {
+    const read = feedChangeSchema.safeParse(value);
+    if (read.success) understood.push(read.data);
+    else {
+      const [issue] = read.error.issues;
+      strange.push({ value, problem: `${issue?.path.join('.') ?? 'it'}: ${issue?.message ?? 'not valid'}` });
+    }
+  }
+  return { understood, strange };
+}
+
+/** Our own changes in the feed are proof that the server applied them, also where its answer was lost. */
+async function settleEchoes(context: RemoteContext, changes: readonly FeedChange[]): Promise<ReadonlySet<string>> {
+  const mine = changes.filter((change) => change.clientId === context.clientId);
+  if (mine.length === 0) return new Set();
+  const { session, draft, now } = context;
+  const input = JSON.stringify(mine.map(({ id, version }) => ({ id, v: version })));
+  const known = await session.run<{ id: string; open: boolean }>(
+    `SELECT c.id, NOT c.processed_sync AS open FROM jsonb_to_recordset($1::jsonb) AS i(id text)
+     JOIN local_changes c ON c.id = i.id WHERE c.origin <> 'remote'`,
+    [input],
+  );
+  if (known.some(({ open }) => open)) {
+    const rows = await session.run<ChangeRow & { was: ChangeStatus }>(
+      `UPDATE local_changes c SET processed_sync = true, accepted_version = i.v, accepted_at = $2, error = NULL,
+         failure = NULL, next_attempt_at = NULL, blocked_by = NULL
+       FROM jsonb_to_recordset($1::jsonb) AS i(id text, v bigint)
+       WHERE c.id = i.id AND NOT c.processed_sync AND c.discarded_at IS NULL
+       RETURNING ${lightColumns('c')}, old.status AS was`,
+      [input, now],
+    );
+    for (const row of rows) draft.moved(row.was, toChange(row, { now, paused: false }));
+  }
+  return new Set(known.map(({ id }) => id));
+}
+
+type Touched = EntityBase & { readonly isEcho: boolean };
+
+/** The state in which each entity leaves the page; an echo only where all of the page's writes to it are our own. */
+function lastOfEach(changes: readonly FeedChange[], echoes: ReadonlySet<string>): Touched[] {
+  const last = new Map<string, Touched>();
+  for (const { id, entityType, entityId, version, timestamp, entity } of changes) {
+    const lane = laneOf({ entityType, entityId });
+    const isEcho = echoes.has(id) && (last.get(lane)?.isEcho ?? true);
+    last.set(lane, { entityType, entityId, version, timestamp, data: entity, isEcho });
+  }
+  return [...last.values()];
+}
+
+/**
+ * Puts entities to their bases with what still waits on top; `version` is where the feed has come. Gives by lane why an
+ * entity could not be put in place; it stays as it was.
+ */
+export async function putOnBases(
+  context: RemoteContext,
+  bases: readonly EntityBase[],
+  version: number,
+  reload = false,
+): Promise<ReadonlyMap<string, unknown>> {
+  const { session, entityTypes, draft } = context;
+  const overlays = await readOverlay(session, bases, version);
+  const puts = bases.map((base): Put => {
+    const { entityType, entityId, data } = base;
+    return { entityType, entityId, state: replayOverlay(data, overlays.get(laneOf(base)) ?? []) };
+  });
+  const { refused } = await putEntities({ session, entityTypes, draft, reload }, puts);
+  const withOverlay = refused.filter(({ put }) => overlays.has(laneOf(put)));
+  const byLane = new Map(refused.map(({ put, error }) => [laneOf(put), error]));
+  for (const { put, error } of withOverlay) {
+    const base = bases.find((candidate) => laneOf(candidate) === laneOf(put));
+    if (base !== undefined && (await putBaseAlone(context, base, overlays.get(laneOf(put)) ?? [], error))) {
+      byLane.delete(laneOf(put));
+    }
+  }
+  await settleSetAside(context, bases, byLane);
+  return byLane;
+}
+
+/** What waits no longer fits on what the server has: the entity is the server's, and the first of the changes waits for a person. */
+async function putBaseAlone(
+  context: RemoteContext,
+  base: EntityBase,
+  overlay: readonly OverlayChange[],
+  error: unknown,
+): Promise<boolean> {
+  const { session, entityTypes, draft, now } = context;
+  const { entityType, entityId, data } = base;
+  const alone = await putEntities({ session, entityTypes, draft }, [{ entityType, entityId, state: data }]);
+  if (alone.refused.length > 0) return false;
+  const [first] = overlay;
+  if (first === undefined) return true;
+  const failure = failureOf(error, now);
+  const conflict = {
+    at: now,
+    policy: 'manual',
+    version: base.version,
+    operation: first.operation,
+    base: first.previous,
+    mine: replayOverlay(first.previous, [first]),
+    theirs: data,
+    fields: {},
+    resolution: null,
+  };
+  await moveChanges(
+    session,
+    {
+      from: 'applied',
+      set: 'error = $2, failure = $3::jsonb, conflict = $4::jsonb, attempts = 0, next_attempt_at = NULL',
+      where: 'c.seq = $1 AND NOT c.processed_sync',
+      params: [first.seq, failure.message, { ...failure }, JSON.stringify(conflict)],
+    },
+    draft,
+    { now, paused: false },
+  );
+  return true;
+}
+
+/** What was set aside and is in place now, by whatever came since, is done. */
+async function settleSetAside(
+  context: RemoteContext,
+  names: readonly EntityName[],
+  refused: ReadonlyMap<string, unknown>,
+): Promise<void> {
+  if (context.setAside === 0) return;
+  const settled = names.filter((name) => !refused.has(laneOf(name)));
+  await moveChanges(
+    context.session,
+    {
+      from: 'failed',
+      set: 'error = NULL, failure = NULL, processed_local = true, applied_at = $2',
+      using: 'jsonb_to_recordset($1::jsonb) AS n(t text, e text)',
+      where: `c.entity_type = n.t AND c.entity_id = n.e AND c.origin = 'remote'`,
+      params: [JSON.stringify(settled.map((name) => ({ t: name.entityType, e: name.entityId }))), context.now],
+    },
+    context.draft,
+    { now: context.now, paused: false },
+  );
+}
+
+/** Tries again what was set aside, all of it or that of one type. Gives how many are in place now. */
+export async function retrySetAside(context: RemoteContext, version: number, entityType?: string): Promise<number> {
+  const { session } = context;
+  const rows = await session.run<{ entity_type: string; entity_id: string }>(
+    `SELECT DISTINCT entity_type, entity_id FROM local_changes c
+     WHERE c.status = 'failed' AND c.origin = 'remote' AND ($1::text IS NULL OR entity_type = $1) LIMIT 1000`,
+    [entityType ?? null],
+  );
+  const names = rows.map((row) => ({ entityType: row.entity_type, entityId: row.entity_id }));
+  const bases = [...(await readBases(session, names)).values()];
+  const refused = await putOnBases(context, bases, version);
+  return bases.length - refused.size;
+}
+
+async function recordRemote(
+  context: RemoteContext,
+  changes: readonly FeedChange[],
+  known: { readonly bases: ReadonlyMap<string, EntityBase>; readonly refused: ReadonlyMap<string, unknown> },
+): Promise<void> {
+  if (changes.length === 0) return;
+  const { session, draft, now } = context;
+  const before = new Map<string, Entity | null>([...known.bases].map(([lane, base]) => [lane, base.data]));
+  const lastSeen = new Map(changes.map((change) => [laneOf(change), change.id]));
+  const rows = changes.map((change) => {
+    const lane = laneOf(change);
+    const error = lastSeen.get(lane) === change.id ? known.refused.get(lane) : undefined;
+    const failure = error === undefined ? null : failureOf(error, now);
+    const row = { ...change, previous: before.get(lane) ?? null, failure, error: failure?.message ?? null };
+    before.set(lane, change.entity);
+    return row;
+  });
+  const recorded = await session.run<ChangeRow>(
+    `INSERT INTO local_changes AS c (id, entity_type, entity_id, operation, data, timestamp, processed_local, processed_sync,
+       origin, transaction_id, previous, result, applied_at, accepted_version, accepted_at, client_id, error, failure)
+     SELECT r.id, r."entityType", r."entityId", r.operation, NULLIF(r.data, 'null'), r.timestamp, r.error IS NULL, true, 'remote',
+       r."transactionId", NULLIF(r.previous, 'null'), NULLIF(r.entity, 'null'), $2, r.version, $2, r."clientId", r.error,
+       NULLIF(r.failure, 'null')
+     FROM jsonb_to_recordset($1::jsonb) AS r(id text, "entityType" text, "entityId" text, operation text, data jsonb,
+       timestamp bigint, "transactionId" text, previous jsonb, entity jsonb, version bigint, "clientId" text, error text,
+       failure jsonb)
+     ORDER BY r.version ON CONFLICT (id) DO NOTHING RETURNING ${lightColumns('c')}`,
+    [JSON.stringify(rows), now],
+  );
+  for (const row of recorded) draft.recorded(toChange(row, { now, paused: false }));
+}
+
+const SHOWN_STRANGE_CHARACTERS = 10_000;
+
+/** A remote change that cannot be read is kept as it came, for a person to look at. */
+async function recordStrange(context: RemoteContext, { value, problem }: StrangeChange): Promise<void> {
+  const { session, draft, now, newId } = context;
+  const text = (field: string, otherwise: string): string => {
+    const found: unknown = typeof value === 'object' && value !== null ? Reflect.get(value, field) : undefined;
+    return typeof found === 'string' && found !== '' ? found.slice(0, 200).replaceAll('\u0000', '') : otherwise;
+  };
+  const failure: Failure = {
+    stage: 'pull',
+    kind: 'permanent',
+    code: 'NOT_UNDERSTOOD',
+    message: `The server sent a change that cannot be read (${problem}). It is set aside; ask whoever runs the server.`,
+    at: now,
+  };
+  const raw = (JSON.stringify(value) ?? 'undefined').slice(0, SHOWN_STRANGE_CHARACTERS).replaceAll('\\u0000', '');
+  const [row] = await session.run<ChangeRow>(
+    `INSERT INTO local_changes AS c (id, entity_type, entity_id, operation, data, timestamp, processed_local, processed_sync,
+       origin, accepted_at, error, failure)
+     VALUES ($1, $2, $3, 'update', $4::jsonb, $5, false, true, 'remote', $5, $6, $7::jsonb) RETURNING ${lightColumns('c')}`,
+    [newId(), text('entityType', '?'), text('entityId', '?'), { received: raw }, now, failure.message, { ...failure }],
+  );
+  if (row !== undefined) draft.recorded(toChange(row, { now, paused: false }));
+}
+
+function failureOf(error: unknown, now: number): Failure {
+  const base = { stage: 'pull', kind: 'permanent', at: now } as const;
+  if (error instanceof UnknownType) return { ...base, code: 'UNKNOWN_ENTITY_TYPE', message: error.message };
+  if (error instanceof StillReferredTo) return { ...base, code: 'STILL_REFERRED_TO', message: error.message };
+  if (error instanceof SqlError) {
+    const message = `It could not be put in place here: ${error.message}.${error.detail === undefined ? '' : ` ${error.detail}`}`;
+    return {
+      ...base,
+      code: error.sqlState,
+      message,
+      ...(error.constraint === undefined ? {} : { constraint: error.constraint }),
+    };
+  }
+  return { ...base, code: 'INTERNAL', message: String(error) };
+}
+
+/** Counts what is set aside. */
+export function isSetAside(change: Change): boolean {
+  return change.origin === 'remote' && change.status === 'failed';
+}

@@ -1,0 +1,226 @@
+// What becomes of a change that the server answered with a conflict. Decides and describes; writes nothing.
+//
+// The same field on both sides goes by the entity type's policy; fields that only one side wrote have merged already.
+//
+// | mine / theirs     | merge            | last-write-wins  | local-wins | remote-wins | manual |
+// | ----------------- | ---------------- | ---------------- | ---------- | ----------- | ------ |
+// | same field        | objects merge; else the later | the later | mine | theirs      | asked  |
+// | update / delete   | mine: an edit outlives a delete | the later | mine | theirs    | asked  |
+// | delete / update   | theirs: an edit outlives a delete | the later | mine | theirs  | asked  |
+// | insert / delete   | mine             | the later        | mine       | theirs      | asked  |
+//
+// "The later" is by hybrid logical clock, and by the client's id where those are equal, so that all replicas agree.
+import type { Entity, JsonObject, JsonValue, Operation } from '../protocol/changes.ts';
+import { sameJson } from '../protocol/canonical-json.ts';
+import type { FieldWrite, PushResult } from '../protocol/sync.ts';
+import type { Conflict, ConflictField, ConflictPolicy, ConflictResolution, Resolve } from '../protocol/sync-state.ts';
+import type { Rebased } from '../db/change-row.ts';
+
+export type ServerConflict = Extract<PushResult, { outcome: 'conflict' }>;
+
+/** The change as it was sent. */
+export interface ConflictingChange {
+  readonly operation: Operation;
+  /** The fields it writes; null for a delete. */
+  readonly data: JsonObject | null;
+  /** The entity before it, here. */
+  readonly previous: Entity | null;
+  readonly timestamp: number;
+  readonly clientId: string;
+}
+
+export interface Settled {
+  readonly conflict: Conflict;
+  /** What is sent instead, on the server's version; null when nothing is left to send. */
+  readonly rebased: Rebased | null;
+}
+
+/** By policy; undefined where a person is asked. */
+export function settleByPolicy(
+  change: ConflictingChange,
+  server: ServerConflict,
+  policy: ConflictPolicy,
+  now: number,
+): Settled | undefined {
+  if (policy === 'manual') return undefined;
+  const conflict = describeConflict(change, server, policy, now);
+  const whole = server.fields['*'];
+  if (whole !== undefined) {
+    const keepsMine = wholeIsMine(change, whole, policy);
+    return settleWhole(change, conflict, keepsMine ? 'mine' : 'theirs', 'policy', now);
+  }
+  const chosen: JsonObject = {};
+  for (const [field, sides] of Object.entries(conflict.fields)) chosen[field] = chooseField(change, sides, policy);
+  return settleFields(change, conflict, chosen, 'policy', now);
+}
+
+export function describeConflict(
+  change: ConflictingChange,
+  server: ServerConflict,
+  policy: ConflictPolicy,
+  now: number,
+): Conflict {
+  const { operation, data, previous } = change;
+  const fields: Record<string, ConflictField> = {};
+  for (const [field, { clientId, timestamp }] of Object.entries(server.fields)) {
+    if (field === '*') continue;
+    fields[field] = {
+      base: previous?.[field] ?? null,
+      mine: data?.[field] ?? null,
+      theirs: server.entity?.[field] ?? null,
+      theirClientId: clientId,
+      theirTimestamp: timestamp,
+    };
+  }
+  const mine = operation === 'delete' ? null : { ...previous, ...data };
+  return {
+    at: now,
+    policy,
+    version: server.version,
+    operation,
+    base: previous,
+    mine,
+    theirs: server.entity,
+    fields,
+    resolution: null,
+  };
+}
+
+/** By a person: one side, or the entity as it is to be. */
+export function settleByPerson(change: ConflictingChange, conflict: Conflict, resolve: Resolve, now: number): Settled {
+  if ('data' in resolve) {
+    const data = differing(resolve.data, conflict.theirs ?? {});
+    const operation = conflict.theirs === null ? ('insert' as const) : ('update' as const);
+    const sent = conflict.theirs === null ? resolve.data : data;
+    const rebased = Object.keys(sent).length === 0 ? null : { operation, data: sent };
+    const lost = {
+      mine: differing(conflict.mine ?? {}, resolve.data),
+      theirs: differing(conflict.theirs ?? {}, resolve.data),
+    };
+    return { conflict: resolved(conflict, { by: 'person', outcome: 'merged', at: now, lost }), rebased };
+  }
+  const isWhole = Object.keys(conflict.fields).length === 0;
+  if (isWhole) return settleWhole(change, conflict, resolve.keep, 'person', now);
+  const chosen: JsonObject = {};
+  for (const [field, sides] of Object.entries(conflict.fields)) {
+    chosen[field] = resolve.keep === 'mine' ? sides.mine : sides.theirs;
+  }
+  return settleFields(change, conflict, chosen, 'person', now);
+}
+
+function wholeIsMine(
+  change: ConflictingChange,
+  theirs: FieldWrite,
+  policy: Exclude<ConflictPolicy, 'manual'>,
+): boolean {
+  switch (policy) {
+    case 'merge':
+      return change.operation !== 'delete';
+    case 'last-write-wins':
+      return isLater(change, theirs);
+    case 'local-wins':
+      return true;
+    case 'remote-wins':
+      return false;
+  }
+}
+
+function settleWhole(
+  change: ConflictingChange,
+  conflict: Conflict,
+  outcome: 'mine' | 'theirs',
+  by: ConflictResolution['by'],
+  now: number,
+): Settled {
+  const { mine, theirs } = conflict;
+  const lost = outcome === 'mine' ? { mine: {}, theirs: theirs ?? {} } : { mine: mine ?? {}, theirs: {} };
+  const settled = resolved(conflict, { by, outcome, at: now, lost });
+  if (outcome === 'theirs') return { conflict: settled, rebased: null };
+  if (change.operation === 'delete') return { conflict: settled, rebased: { operation: 'delete', data: null } };
+  // What the server has deleted comes back whole.
+  const rebased: Rebased =
+    theirs === null ? { operation: 'insert', data: mine ?? {} } : { operation: 'update', data: change.data ?? {} };
+  return { conflict: settled, rebased };
+}
+
+function settleFields(
+  change: ConflictingChange,
+  conflict: Conflict,
+  chosen: JsonObject,
+  by: ConflictResolution['by'],
+  now: number,
+): Settled {
+  const lost: { mine: JsonObject; theirs: JsonObject } = { mine: {}, theirs: {} };
+  const data: JsonObject = {};
+  for (const [field, value] of Object.entries(change.data ?? {})) {
+    const sides = conflict.fields[field];
+    const wanted = sides === undefined ? value : (chosen[field] ?? null);
+    if (sides !== undefined && !sameJson(wanted, sides.mine)) lost.mine[field] = sides.mine;
+    if (sides !== undefined && !sameJson(wanted, sides.theirs)) lost.theirs[field] = sides.theirs;
+    if (!sameJson(wanted, conflict.theirs?.[field])) data[field] = wanted;
+  }
+  const keptAllOf = (side: JsonObject): boolean => Object.keys(side).length === 0;
+  const outcome = keptAllOf(lost.mine) ? 'mine' : keptAllOf(lost.theirs) ? 'theirs' : 'merged';
+  const rebased = Object.keys(data).length === 0 ? null : ({ operation: 'update', data } as const);
+  return { conflict: resolved(conflict, { by, outcome, at: now, lost }), rebased };
+}
+
+function chooseField(
+  change: ConflictingChange,
+  sides: ConflictField,
+  policy: Exclude<ConflictPolicy, 'manual'>,
+): JsonValue {
+  const theirs = { clientId: sides.theirClientId, timestamp: sides.theirTimestamp };
+  const isMineLater = isLater(change, theirs);
+  switch (policy) {
+    case 'merge':
+      return mergeValues(sides.base, sides.mine, sides.theirs, isMineLater);
+    case 'last-write-wins':
+      return isMineLater ? sides.mine : sides.theirs;
+    case 'local-wins':
+      return sides.mine;
+    case 'remote-wins':
+      return sides.theirs;
+  }
+}
+
+/** Three-way: what only one side changed is kept from that side; what both changed goes by the later, into objects. */
+export function mergeValues(
+  base: JsonValue | null,
+  mine: JsonValue | null,
+  theirs: JsonValue | null,
+  isMineLater: boolean,
+): JsonValue {
+  if (sameJson(mine, theirs) || sameJson(mine, base)) return theirs;
+  if (sameJson(theirs, base)) return mine;
+  if (!isObject(mine) || !isObject(theirs)) return isMineLater ? mine : theirs;
+  const from = isObject(base) ? base : {};
+  const merged: JsonObject = {};
+  for (const key of new Set([...Object.keys(theirs), ...Object.keys(mine)])) {
+    const isGone = (side: JsonObject): boolean => !(key in side) && key in from;
+    if (isGone(mine) && sameJson(theirs[key], from[key])) continue;
+    if (isGone(theirs) && sameJson(mine[key], from[key])) continue;
+    merged[key] = mergeValues(from[key] ?? null, mine[key] ?? null, theirs[key] ?? null, isMineLater);
+  }
+  return merged;
+}
+
+function isLater(
+  mine: { readonly timestamp: number; readonly clientId: string },
+  theirs: { readonly timestamp: number; readonly clientId: string },
+): boolean {
+  if (mine.timestamp !== theirs.timestamp) return mine.timestamp > theirs.timestamp;
+  return mine.clientId > theirs.clientId;
+}
+
+function differing(wanted: JsonObject, present: JsonObject): JsonObject {
+  return Object.fromEntries(Object.entries(wanted).filter(([field, value]) => !sameJson(value, present[field])));
+}
+
+function resolved(conflict: Conflict, resolution: ConflictResolution): Conflict {
+  return { ...conflict, resolution };
+}
+
+function isObject(value: JsonValue | null | undefined): value is JsonObject {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}

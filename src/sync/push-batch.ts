@@ -1,0 +1,269 @@
+// Chooses what is pushed next: changes in `seq` order, transactions whole, nothing behind a change of its lane that the
+// server refused. What was inserted and deleted again before any of it left is not sent at all.
+import type { JsonObject, Operation } from '../protocol/changes.ts';
+import { type PushedChange, SYNC_LIMITS } from '../protocol/sync.ts';
+import { type Rebased, isPushStage, laneOf } from '../db/change-row.ts';
+import type { CommitDraft } from '../db/commit-log.ts';
+import type { Session } from '../db/database.ts';
+import { effectOf } from '../db/entity-bases.ts';
+import type { EntityTypes } from '../db/entity-types.ts';
+import { moveChanges } from '../db/move-changes.ts';
+
+export interface PushContext {
+  readonly session: Session;
+  readonly entityTypes: EntityTypes;
+  readonly draft: CommitDraft;
+  readonly now: number;
+  /** Entity types that stay on this machine. */
+  readonly localOnly: readonly string[];
+  /** Changes the server refused or that conflict: while there are none, nothing is looked for. */
+  readonly stuck: number;
+  readonly inDoubt: ReadonlySet<number>;
+}
+
+export interface QueuedChange {
+  readonly seq: number;
+  readonly id: string;
+  readonly entityType: string;
+  readonly entityId: string;
+  readonly operation: Operation;
+  readonly data: JsonObject | null;
+  readonly previous: JsonObject | null;
+  readonly result: JsonObject | null;
+  readonly rebased: Rebased | null;
+  readonly timestamp: number;
+  readonly transactionId: string | null;
+  readonly attempts: number;
+  readonly baseVersion: number;
+  readonly baseTimestamp: number;
+  readonly bytes: number;
+}
+
+export interface PushBatch {
+  readonly queued: readonly QueuedChange[];
+  /** At the same indexes. */
+  readonly changes: readonly PushedChange[];
+  /** Nothing that may go waits up to here. */
+  readonly upTo: number;
+  /** There was more than this batch took, or something was settled that lets more go. */
+  readonly more: boolean;
+}
+
+const BATCH_BYTES = 3 * 1024 * 1024;
+
+const QUEUED = `json_build_object('seq', c.seq, 'id', c.id, 'entityType', c.entity_type, 'entityId', c.entity_id,
+  'operation', c.operation, 'data', c.data, 'previous', CASE WHEN c.operation = 'insert' THEN NULL ELSE c.previous END,
+  'result', c.result, 'rebased', c.rebased, 'timestamp', c.timestamp, 'transactionId', c.transaction_id,
+  'attempts', c.attempts, 'bytes', coalesce(pg_column_size(c.data), 0),
+  'baseVersion', coalesce(c.base_version, b.version, 0), 'baseTimestamp', coalesce(c.base_timestamp, b.timestamp, 0))`;
+
+const WITH_BASE = `local_changes c LEFT JOIN local_data.entity_bases b
+  ON b.entity_type = c.entity_type AND b.entity_id = c.entity_id`;
+
+/** Within the caller's transaction, because holding and cancelling out write. */
+export async function takePushBatch(context: PushContext, after: number, limit: number): Promise<PushBatch> {
+  const { session, localOnly, now } = context;
+  const first = await session.runList<QueuedChange>(
+    `SELECT json_agg(${QUEUED} ORDER BY c.seq) AS rows FROM ${WITH_BASE}
+     WHERE c.seq IN (SELECT l.seq FROM local_changes l WHERE l.seq > $1 AND l.status = 'applied' AND l.origin <> 'remote'
+       AND NOT l.entity_type IN (SELECT jsonb_array_elements_text($2::jsonb)) ORDER BY l.seq LIMIT ${limit})`,
+    [after, JSON.stringify(localOnly)],
+  );
+  const due = context.stuck === 0 ? [] : await dueAgain(context, now, limit);
+  const bounded = boundBytes([...due, ...first].sort((a, b) => a.seq - b.seq));
+  const upTo = bounded.at(-1)?.seq ?? after;
+  const whole = await completeTransactions(context, bounded);
+  const going = context.stuck === 0 ? whole : await holdBehindStuck(context, whole);
+  const { kept: queued, cancelled } = await cancelOut(context, going);
+  return {
+    queued,
+    changes: toPushed(queued, context.entityTypes),
+    upTo,
+    more: first.length === limit || bounded.length < first.length || cancelled > 0 || queued.length < whole.length,
+  };
+}
+
+/** Refused by something that passes: their time has come. */
+async function dueAgain({ session }: PushContext, now: number, limit: number): Promise<QueuedChange[]> {
+  return session.runList<QueuedChange>(
+    `SELECT json_agg(${QUEUED} ORDER BY c.seq) AS rows FROM ${WITH_BASE}
+     WHERE c.seq IN (SELECT l.seq FROM local_changes l WHERE l.status = 'retrying' AND ${isPushStage('l')}
+       AND l.next_attempt_at <= $1 ORDER BY l.seq LIMIT ${limit})`,
+    [now],
+  );
+}
+
+function boundBytes(changes: readonly QueuedChange[]): QueuedChange[] {
+  let bytes = 0;
+  const end = changes.findIndex((change) => (bytes += 2 * change.bytes) > BATCH_BYTES);
+  return end <= 0 ? [...changes.slice(0, end === 0 ? 1 : undefined)] : changes.slice(0, end);
+}
+
+/** A batch's edge must not cut a transaction; one that is larger than a push goes in pieces. */
+async function completeTransactions(
+  { session }: PushContext,
+  changes: readonly QueuedChange[],
+): Promise<QueuedChange[]> {
+  const ids = new Set(changes.map((change) => change.transactionId).filter((id) => id !== null));
+  const last = changes.at(-1)?.transactionId ?? null;
+  if (ids.size === 0) return [...changes];
+  const members = await session.runList<QueuedChange>(
+    `SELECT json_agg(${QUEUED} ORDER BY c.seq) AS rows FROM ${WITH_BASE}
+     WHERE c.transaction_id IN (SELECT jsonb_array_elements_text($1::jsonb)) AND c.origin <> 'remote' AND ${isPushStage('c')}
+       AND c.discarded_at IS NULL AND c.seq > $2`,
+    [JSON.stringify([...ids]), changes.at(-1)?.seq ?? 0],
+  );
+  if (members.length === 0) return [...changes];
+  const all = [...changes, ...members].sort((a, b) => a.seq - b.seq);
+  if (all.length <= SYNC_LIMITS.changes) return all;
+  const withoutLast = changes.filter((change) => change.transactionId !== last);
+  if (withoutLast.length > 0) return withoutLast;
+  // Too large to go as one: this piece is sent by itself, and says so by having no transaction.
+  return changes.map((change) => ({ ...change, transactionId: null }));
+}
+
+/** Nothing overtakes a change of its lane, or of what it belongs to, that the server has not taken. */
+async function holdBehindStuck(context: PushContext, changes: readonly QueuedChange[]): Promise<QueuedChange[]> {
+  if (changes.length === 0) return [];
+  const { session, draft, now } = context;
+  const inBatch = new Set(changes.map((change) => change.seq));
+  const behind = await session.run<{ seq: number; head: number }>(
+    `SELECT b.seq, s.seq AS head FROM jsonb_to_recordset($1::jsonb) AS b(seq bigint, t text, e text)
+     CROSS JOIN LATERAL (
+       SELECT w.seq FROM local_changes w WHERE w.entity_type = b.t AND w.entity_id = b.e AND w.seq < b.seq
+         AND w.status IN ('retrying', 'failed', 'conflicted', 'blocked') AND ${isPushStage('w')}
+       ORDER BY w.seq LIMIT 1) s`,
+    [JSON.stringify(changes.map(({ seq, entityType, entityId }) => ({ seq, t: entityType, e: entityId })))],
+  );
+  const heads = new Map(behind.filter(({ head }) => !inBatch.has(head)).map(({ seq, head }) => [seq, head]));
+  for (const [seq, head] of await stuckParents(context, changes, inBatch)) if (!heads.has(seq)) heads.set(seq, head);
+  if (heads.size === 0) return [...changes];
+  for (const change of changes) {
+    const { transactionId } = change;
+    const member =
+      transactionId === null
+        ? undefined
+        : changes.find((one) => one.transactionId === transactionId && heads.has(one.seq));
+    const head = member === undefined ? undefined : heads.get(member.seq);
+    if (head !== undefined && !heads.has(change.seq)) heads.set(change.seq, head);
+  }
+  await moveChanges(
+    session,
+    {
+      from: 'applied',
+      set: 'blocked_by = h.h',
+      using: 'jsonb_to_recordset($1::jsonb) AS h(s bigint, h bigint)',
+      where: 'c.seq = h.s',
+      params: [JSON.stringify([...heads].map(([s, h]) => ({ s, h })))],
+    },
+    draft,
+    { now, paused: false },
+  );
+  return changes.filter((change) => !heads.has(change.seq));
+}
+
+/** Changes that refer to an entity whose insert the server has not taken: they would be orphans there. */
+async function stuckParents(
+  { session, entityTypes }: PushContext,
+  changes: readonly QueuedChange[],
+  inBatch: ReadonlySet<number>,
+): Promise<Map<number, number>> {
+  const references = changes.flatMap((change) =>
+    parentsOf(change, entityTypes).map((parent) => ({ seq: change.seq, t: parent.entityType, e: parent.entityId })),
+  );
+  if (references.length === 0) return new Map();
+  const rows = await session.run<{ seq: number; head: number }>(
+    `SELECT b.seq, w.seq AS head FROM jsonb_to_recordset($1::jsonb) AS b(seq bigint, t text, e text)
+     JOIN local_changes w ON w.entity_type = b.t AND w.entity_id = b.e AND w.operation = 'insert'
+       AND w.status IN ('retrying', 'failed', 'conflicted', 'blocked') AND ${isPushStage('w')}`,
+    [JSON.stringify(references)],
+  );
+  return new Map(rows.filter(({ head }) => !inBatch.has(head)).map(({ seq, head }) => [seq, head]));
+}
+
+function parentsOf(
+  change: QueuedChange,
+  entityTypes: EntityTypes,
+): { readonly entityType: string; readonly entityId: string }[] {
+  const type = entityTypes.get(change.entityType);
+  if (type === undefined || change.operation === 'delete') return [];
+  const { data } = effectOf(change);
+  return type.foreignKeys.flatMap((foreignKey) => {
+    const [column] = foreignKey.columns;
+    const value = column === undefined ? undefined : data?.[column];
+    const parent = entityTypes.byTable(foreignKey.referencedTable);
+    if (parent === undefined || value === undefined || value === null) return [];
+    return [{ entityType: parent.entityType, entityId: String(value) }];
+  });
+}
+
+/** Lanes that begin with an insert, end with a delete, and of which nothing has ever left. */
+async function cancelOut(
+  context: PushContext,
+  changes: readonly QueuedChange[],
+): Promise<{ readonly kept: QueuedChange[]; readonly cancelled: number }> {
+  const lanes = Map.groupBy(
+    changes.filter((change) => change.transactionId === null || isWholeLaneAlone(change, changes)),
+    laneOf,
+  );
+  const gone: number[] = [];
+  for (const lane of lanes.values()) {
+    const [first] = lane;
+    const isCancelled =
+      lane.length > 1 &&
+      first?.operation === 'insert' &&
+      first.baseVersion === 0 &&
+      lane.at(-1)?.operation === 'delete';
+    if (isCancelled && lane.every(({ seq }) => !context.inDoubt.has(seq))) gone.push(...lane.map(({ seq }) => seq));
+  }
+  if (gone.length === 0) return { kept: [...changes], cancelled: 0 };
+  await moveChanges(
+    context.session,
+    {
+      from: 'applied',
+      set: `processed_sync = true, note = 'cancelled out: it was never sent'`,
+      where: 'c.seq = ANY($1::bigint[])',
+      params: [`{${gone.join(',')}}`],
+    },
+    context.draft,
+    { now: context.now, paused: false },
+  );
+  const cancelled = new Set(gone);
+  return { kept: changes.filter(({ seq }) => !cancelled.has(seq)), cancelled: gone.length };
+}
+
+/** A member of a larger transaction is sent with the others; a statement that stands for itself may be cancelled out. */
+function isWholeLaneAlone(change: QueuedChange, changes: readonly QueuedChange[]): boolean {
+  return changes.filter((other) => other.transactionId === change.transactionId).length === 1;
+}
+
+function toPushed(changes: readonly QueuedChange[], entityTypes: EntityTypes): PushedChange[] {
+  const clocks = new Map<string, number>();
+  return changes.map((change) => {
+    const { id, entityType, entityId, transactionId, baseVersion } = change;
+    const { operation, data } = effectOf(change);
+    const lane = laneOf(change);
+    // Later than what it was made on, whatever the clock on the wall said.
+    const timestamp = Math.max(change.timestamp, change.baseTimestamp + 1, (clocks.get(lane) ?? -1) + 1);
+    clocks.set(lane, timestamp);
+    return {
+      id,
+      entityType,
+      entityId,
+      operation,
+      data: withoutGenerated(entityType, data, entityTypes),
+      baseVersion,
+      timestamp,
+      transactionId,
+    };
+  });
+}
+
+function withoutGenerated(entityType: string, data: JsonObject | null, entityTypes: EntityTypes): JsonObject | null {
+  const type = entityTypes.get(entityType);
+  if (data === null || type === undefined || type.kind === 'document') return data;
+  const generated = type.columns.filter((column) => column.generated && column.name !== type.key);
+  if (generated.length === 0) return data;
+  const names = new Set(generated.map((column) => column.name));
+  return Object.fromEntries(Object.entries(data).filter(([name]) => !names.has(name)));
+}
