@@ -4,6 +4,7 @@ import { CHANGE_STATUSES, type Change, type ChangeStatus, type Entity, noChanges
 import type { CommitEvent, EntityDelta, ProcessorState } from '../protocol/engine.ts';
 import type { ReasonContext } from './change-row.ts';
 import type { Session } from './database.ts';
+import type { SyncState } from '../protocol/sync-state.ts';
 import type { EntityTypes } from './entity-types.ts';
 
 export class CommitDraft {
@@ -142,6 +143,11 @@ export class CommitLog {
     if (this.push === undefined || change.status !== 'applied' || change.awaiting !== null) return change;
     if (change.origin === 'remote' || this.push.isLocalOnly(change.entityType)) return change;
     return { ...change, awaiting: 'push', reason: this.push.reason };
+  }
+
+  /** Tells listeners what synchronisation is at; commits carry nothing of it themselves. */
+  tellSync(sync: SyncState): void {
+    this.#tell({ changes: [], entities: [], counts: this.#snapshotCounts(), processor: this.processor, sync });
   }
 
   setProcessor(state: ProcessorState): void {

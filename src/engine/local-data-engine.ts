@@ -41,6 +41,7 @@ import { newChangeId } from '../db/change-id.ts';
 import { ChangeProcessor } from '../db/change-processor.ts';
 import { publishCaptured } from '../db/captured-changes.ts';
 import * as changesTable from '../db/changes-table.ts';
+import type { ReasonContext } from '../db/change-row.ts';
 import type { Clock } from '../db/clock.ts';
 import { CommitDraft, CommitLog } from '../db/commit-log.ts';
 import type { Database, Parameter, Session } from '../db/database.ts';
@@ -62,6 +63,10 @@ import * as entityApi from '../entities/entity-api.ts';
 import { importEntities } from '../entities/import/import-entities.ts';
 import { countEntities, queryEntities } from '../entities/query-entities.ts';
 import { createSampleData } from '../entities/sample-data.ts';
+import { NO_SYNC, type LocalDataSync, type SyncState } from '../protocol/sync-state.ts';
+import { underConditions } from '../sync/network-conditions.ts';
+import { SyncEngine } from '../sync/sync-engine.ts';
+import type { OpenTransport } from '../sync/transport.ts';
 import { type LocalDataStores, createStores, publishCommit, resetStores } from '../stores/local-data-stores.ts';
 import type { CallOptions, LocalData } from './local-data.ts';
 
@@ -76,6 +81,8 @@ export interface EngineParts {
   readonly startProcessor: boolean;
   readonly batchSize: number;
   readonly onBackgroundError: (error: unknown) => void;
+  /** Reaches a server; by its address, whatever carries it. */
+  readonly openTransport: OpenTransport;
 }
 
 export class LocalDataEngine implements LocalData {
@@ -88,6 +95,8 @@ export class LocalDataEngine implements LocalData {
   readonly #processor: ChangeProcessor;
   readonly #maintenance: Maintenance;
   readonly #random: () => number;
+  readonly #sync: SyncEngine;
+  #syncState: SyncState = NO_SYNC;
   #openMs = 0;
   #capturedUpTo = 0;
   #capturedPending = false;
@@ -116,6 +125,32 @@ export class LocalDataEngine implements LocalData {
       afterCommit: (session) => this.#afterCommit(session),
       onError: parts.onBackgroundError,
     });
+    this.#sync = new SyncEngine({
+      write: (work) => this.#writeRemote(work),
+      read: (work) => this.#alone(work),
+      entityTypes: this.#entityTypes,
+      commits: this.#commits,
+      clock: parts.clock,
+      random: this.#random,
+      newId: () => this.#newId(),
+      retry: parts.retry,
+      openTransport: (options) =>
+        underConditions(parts.openTransport(options), {
+          conditions: () => this.#sync.networkConditions,
+          clock: parts.clock,
+          random: this.#random,
+        }),
+      backUp: () => this.#backUpBeside(),
+      onState: (state) => {
+        this.#syncState = state;
+        this.#commits.tellSync(state);
+      },
+      onError: parts.onBackgroundError,
+    });
+  }
+
+  get sync(): LocalDataSync {
+    return this.#sync;
   }
 
   static async start(parts: EngineParts): Promise<LocalDataEngine> {
@@ -138,6 +173,7 @@ export class LocalDataEngine implements LocalData {
     });
     resetStores(this.stores, await this.snapshot());
     this.#openMs = performance.now() - this.#parts.startedAt;
+    await this.#sync.start();
     if (this.#parts.startProcessor) this.startChangeProcessor();
   }
 
@@ -149,6 +185,7 @@ export class LocalDataEngine implements LocalData {
       newest,
       entityTypes: this.#entityTypes.infos(),
       processor: this.#commits.processor,
+      sync: this.#syncState,
     };
   }
 
@@ -439,6 +476,7 @@ export class LocalDataEngine implements LocalData {
   }
 
   async #close(): Promise<void> {
+    await this.#sync.close();
     await this.#processor.stopChangeProcessor();
     this.#maintenance.dispose();
     await this.#parts.opened.close();
@@ -485,6 +523,25 @@ export class LocalDataEngine implements LocalData {
       this.#commits.publish(draft);
       return result;
     });
+  }
+
+  /** What came from the server, in one transaction: captured side effects belong to it. */
+  #writeRemote<T>(work: (session: Session, draft: CommitDraft) => Promise<T>): Promise<T> {
+    return this.#write(async (session) => {
+      const draft = new CommitDraft();
+      const result = await session.transaction(async () => {
+        await this.#announceWrite(session, null);
+        return work(session, draft);
+      });
+      this.#publishRecorded(draft);
+      return result;
+    });
+  }
+
+  /** Before a server's new history is taken over. */
+  async #backUpBeside(): Promise<void> {
+    const { dataDir } = this.#parts.opened;
+    if (dataDir !== null) await this.backup(`${dataDir}-before-start-anew-${this.#parts.clock.now()}.tar.gz`);
   }
 
   async #writeEntity<T extends entityApi.EntityWrite>(
@@ -658,8 +715,8 @@ export class LocalDataEngine implements LocalData {
     draft.include(applied);
   }
 
-  #reasonContext(): { readonly now: number; readonly paused: boolean } {
-    return { now: this.#parts.clock.now(), paused: !this.#processor.started };
+  #reasonContext(): ReasonContext {
+    return { now: this.#parts.clock.now(), paused: !this.#processor.started, push: this.#commits.push };
   }
 
   #newId(): string {

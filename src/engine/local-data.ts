@@ -30,6 +30,7 @@ import type {
   TransactionResult,
   UndoImportReport,
 } from '../protocol/engine.ts';
+import type { LocalDataSync } from '../protocol/sync-state.ts';
 import type { LocalDataStores } from '../stores/local-data-stores.ts';
 
 export interface CallOptions {
@@ -45,6 +46,9 @@ export interface LocalData {
   onCommit(listener: (event: CommitEvent) => void): () => void;
   /** What a mirror starts from; every commit that is not in it comes to the listeners after it. */
   snapshot(): Promise<StoreSnapshot>;
+
+  /** The server: connecting, conflicts, comparing. */
+  readonly sync: LocalDataSync;
 
   createChangesTable(): Promise<void>;
   doesChangesTableExist(): Promise<boolean>;

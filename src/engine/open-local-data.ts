@@ -7,6 +7,8 @@ import { DEFAULT_BATCH_SIZE } from '../db/change-processor.ts';
 import { openDatabase } from '../db/open-database.ts';
 import { DEFAULT_RETRY_LIMITS, type RetryLimits } from '../db/retry-schedule.ts';
 import { LocalDataError } from '../protocol/errors.ts';
+import { httpTransport } from '../sync/http-transport.ts';
+import type { OpenTransport } from '../sync/transport.ts';
 import { LocalDataEngine } from './local-data-engine.ts';
 
 export interface OpenLocalDataOptions {
@@ -31,6 +33,8 @@ export interface OpenLocalDataOptions {
   readonly signal?: AbortSignal;
   /** Failures with nobody to throw to: a listener's, a batch's. Default: dropped after being stored with the change. */
   readonly onBackgroundError?: (error: unknown) => void;
+  /** How servers are reached, by the scheme of their address (such as `supabase`); http and https are built in. */
+  readonly transports?: Readonly<Record<string, OpenTransport>>;
 }
 
 export const DEFAULT_MAX_PAYLOAD_BYTES = 1024 * 1024;
@@ -56,11 +60,16 @@ export async function openLocalData(options: OpenLocalDataOptions): Promise<Loca
       startProcessor: options.startProcessor ?? true,
       batchSize: Math.max(1, Math.trunc(options.batchSize ?? DEFAULT_BATCH_SIZE)),
       onBackgroundError: options.onBackgroundError ?? (() => undefined),
+      openTransport: (to) => (options.transports?.[schemeOf(to.url)] ?? httpTransport)(to),
     });
   } catch (error) {
     await opened.close();
     throw error;
   }
+}
+
+function schemeOf(url: string): string {
+  return /^([a-z][a-z0-9+.-]*):/i.exec(url)?.[1]?.toLowerCase() ?? '';
 }
 
 function bundledTemplate(): string | undefined {
@@ -95,4 +104,5 @@ function checkOptions(options: OpenLocalDataOptions): void {
 
 export { LocalDataEngine } from './local-data-engine.ts';
 export { LocalDataError } from '../protocol/errors.ts';
+export { TransportError, type SyncTransport } from '../sync/transport.ts';
 export type { LocalData } from './local-data.ts';

@@ -4,6 +4,7 @@
 import * as z from 'zod';
 import { CHANGE_STATUSES, type JsonObject, type JsonValue, type Operation } from './changes.ts';
 import type { CommitEvent, ImportProgress, StoreSnapshot } from './engine.ts';
+import { CONFLICT_POLICIES, type LocalDataSync } from './sync-state.ts';
 import { type ErrorDetails, ERROR_CODES, LocalDataError, type SerializedError } from './errors.ts';
 
 /** No message may be larger; what would be is refused (requests) or comes in parts (rows, events). */
@@ -78,6 +79,21 @@ const importOptions = z.object({
   idField: text.optional(),
 });
 
+const share = z.number().min(0).max(1).optional();
+const networkConditionsSchema = z.object({
+  latencyMs: z.number().min(0).max(600_000).optional(),
+  lostRequests: share,
+  lostAnswers: share,
+  errorStatus: z.number().int().min(400).max(599).optional(),
+  errors: share,
+  stopped: z.boolean().optional(),
+});
+export const syncRulesSchema = z.record(
+  text,
+  z.object({ sync: z.boolean().optional(), conflicts: z.enum(CONFLICT_POLICIES).optional() }),
+);
+
+/** Methods of `data.sync` have their name after a dot. */
 export const ENGINE_METHODS = {
   createChangesTable: repeated(z.tuple([])),
   doesChangesTableExist: repeated(z.tuple([])),
@@ -128,10 +144,41 @@ export const ENGINE_METHODS = {
   diagnostics: repeated(z.tuple([])),
   backup: repeated(z.tuple([text]), 'supervised'),
   snapshot: repeated(z.tuple([])),
+  'sync.connect': reported(
+    z.tuple([
+      z.object({
+        url: text,
+        token: text,
+        space: text.optional(),
+        onServerChanged: z.enum(['refuse', 'start-anew']).optional(),
+      }),
+    ]),
+    'supervised',
+  ),
+  'sync.disconnect': repeated(z.tuple([])),
+  'sync.syncNow': repeated(z.tuple([]), 'supervised'),
+  'sync.goOffline': repeated(z.tuple([])),
+  'sync.goOnline': repeated(z.tuple([])),
+  'sync.whenSynced': repeated(z.tuple([]), 'supervised'),
+  'sync.state': repeated(z.tuple([])),
+  'sync.setRules': repeated(z.tuple([syncRulesSchema])),
+  'sync.setNetworkConditions': repeated(z.tuple([networkConditionsSchema.nullable()])),
+  'sync.verify': reported(z.tuple([z.object({ repair: z.boolean().optional() }).optional()]), 'supervised'),
+  'sync.conflicts': repeated(z.tuple([])),
+  'sync.resolve': reported(
+    z.tuple([text, z.union([z.object({ keep: z.enum(['mine', 'theirs']) }), z.object({ data: payload })])]),
+  ),
+  'sync.receipt': repeated(z.tuple([text])),
 } as const satisfies Readonly<Record<string, MethodDefinition>>;
 
 export type RemoteMethod = keyof typeof ENGINE_METHODS;
 export type RemoteInput<Method extends RemoteMethod> = z.infer<(typeof ENGINE_METHODS)[Method]['input']>;
+
+/** The part of a method's name behind `sync.`; undefined for methods of the face itself. */
+export function syncMethodOf(method: RemoteMethod): keyof LocalDataSync | undefined {
+  // The list names methods of LocalDataSync only; the engine's side does not compile otherwise.
+  return method.startsWith('sync.') ? (method.slice('sync.'.length) as keyof LocalDataSync) : undefined;
+}
 
 /** Widened from the list, for code that handles any method. */
 export function definitionOf(method: RemoteMethod): MethodDefinition {

@@ -1,4 +1,5 @@
 // What the engine takes and gives, beside changes: entity types, queries, imports, events. Plain data only; crosses the thread.
+import type { SyncState } from './sync-state.ts';
 import type { Change, ChangeCounts, Entity, JsonObject, JsonValue } from './changes.ts';
 
 export interface RegisterEntityType {
@@ -171,6 +172,8 @@ export interface CommitEvent {
   readonly processor: ProcessorState;
   /** Set when entity types were registered or their tables altered. */
   readonly entityTypes?: EntityTypeInfo[];
+  /** Set when the state of synchronisation has changed. */
+  readonly sync?: SyncState;
 }
 
 export interface EntityDelta {
@@ -189,6 +192,7 @@ export interface StoreSnapshot {
   readonly newest: Change[];
   readonly entityTypes: EntityTypeInfo[];
   readonly processor: ProcessorState;
+  readonly sync: SyncState;
 }
 
 export interface Diagnostics {

@@ -30,10 +30,12 @@ export function createStores(options: StoreOptions = {}): LocalDataStores {
 export function publishCommit(stores: LocalDataStores, event: CommitEvent): void {
   applyToEntities(stores.entities, event);
   applyToChanges(stores.changes, event);
+  if (event.sync !== undefined) stores.sync.setState(event.sync, true);
 }
 
 /** Sets the stores to what a database holds when they are first connected to it, or again after a restart. */
 export function resetStores(stores: LocalDataStores, snapshot: StoreSnapshot): void {
   stores.entities.getState().reset(snapshot.entityTypes);
   stores.changes.getState().reset(snapshot);
+  stores.sync.setState(snapshot.sync, true);
 }

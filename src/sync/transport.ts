@@ -30,7 +30,10 @@ export interface SyncTransport {
     call: TransportCall,
   ): Promise<SnapshotResponse>;
   digest(call: TransportCall): Promise<DigestResponse>;
-  bucket(query: { readonly bucket: number; readonly page: string | null }, call: TransportCall): Promise<BucketResponse>;
+  bucket(
+    query: { readonly bucket: number; readonly page: string | null },
+    call: TransportCall,
+  ): Promise<BucketResponse>;
   close?(): void;
 }
 

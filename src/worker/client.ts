@@ -8,7 +8,9 @@ import {
   changeFilterSchema,
   checked,
   definitionOf,
+  syncMethodOf,
 } from '../protocol/engine-rpc.ts';
+import type { LocalDataSync } from '../protocol/sync-state.ts';
 import type { StoresMirror } from './stores-mirror.ts';
 
 /** What of a call stays on this side. */
@@ -25,7 +27,7 @@ export interface EngineCaller {
 }
 
 /** Methods that live on this side, or whose arguments cannot cross as they are. */
-type OwnMethod = 'stores' | 'onCommit' | 'transaction' | 'watchChanges' | 'startChangeProcessor' | 'close';
+type OwnMethod = 'stores' | 'sync' | 'onCommit' | 'transaction' | 'watchChanges' | 'startChangeProcessor' | 'close';
 
 /** A method of the face that the list lacks is missing here, and then `localDataOver` does not compile. */
 type CarriedFace = Pick<LocalData, Exclude<keyof LocalData, OwnMethod> & RemoteMethod>;
@@ -35,6 +37,7 @@ export function localDataOver(caller: EngineCaller): LocalData {
   return {
     ...carriedFace(caller),
     stores: mirror.stores,
+    sync: carriedSync(caller),
     onCommit: (listener) => mirror.onCommit(listener),
     transaction: async (collect) => {
       const operations: TransactionOperation[] = [];
@@ -62,6 +65,21 @@ function carriedFace(caller: EngineCaller): CarriedFace {
   }
   // The server answers with what the same method of the engine gave; the contract suite holds both to it.
   return face as unknown as CarriedFace;
+}
+
+/** A method of `data.sync` that the list lacks is missing here, and then this does not compile. */
+type CarriedSync = Pick<LocalDataSync, keyof LocalDataSync & SyncMethod>;
+type SyncMethod = RemoteMethod extends infer Method ? (Method extends `sync.${infer Name}` ? Name : never) : never;
+
+function carriedSync(caller: EngineCaller): LocalDataSync {
+  const face: Partial<Record<keyof LocalDataSync, (...args: unknown[]) => Promise<unknown>>> = {};
+  for (const method of REMOTE_METHODS) {
+    const name = syncMethodOf(method);
+    if (name !== undefined) face[name] = (...args) => caller.call(method, args, {});
+  }
+  // The server answers with what the same method of the engine gave.
+  const carried = face as unknown as CarriedSync;
+  return carried;
 }
 
 /** Signals and callbacks stay here; what is data goes. */

@@ -14,7 +14,9 @@ import {
   checked,
   definitionOf,
   requestMessageSchema,
+  syncMethodOf,
 } from '../protocol/engine-rpc.ts';
+import type { LocalDataSync } from '../protocol/sync-state.ts';
 import { LocalDataError, type SerializedError, serializeError } from '../protocol/errors.ts';
 import { wireSize } from '../protocol/wire-size.ts';
 
@@ -25,10 +27,13 @@ type Served = { readonly [Method in RemoteMethod]: AnyMethod };
 
 /** Each method's checked arguments are what the engine's method takes; a list that lies does not compile. */
 type InputsFit = {
-  [Method in Exclude<RemoteMethod, 'transaction'>]: RemoteInput<Method> extends Parameters<LocalData[Method]>
-    ? true
-    : Method;
+  [Method in Exclude<RemoteMethod, 'transaction'>]: RemoteInput<Method> extends ParametersOf<Method> ? true : Method;
 };
+type ParametersOf<Method extends string> = Method extends `sync.${infer Name extends keyof LocalDataSync}`
+  ? Parameters<LocalDataSync[Name]>
+  : Method extends Exclude<keyof LocalData, 'stores' | 'sync'>
+    ? Parameters<LocalData[Method]>
+    : never;
 const inputsFit: InputsFit[keyof InputsFit] = true;
 
 /** Registers everything on the connection; the caller has it listen. `onClosed` comes once the engine was closed from the other side. */
@@ -53,7 +58,7 @@ function servedMethods(data: LocalData): Served {
   const served: Record<string, AnyMethod> = {};
   for (const method of REMOTE_METHODS) {
     // The arguments were checked by the schema that InputsFit holds against this method's parameters.
-    const implementation = data[method].bind(data) as AnyMethod;
+    const implementation = methodOf(data, method);
     served[method] = implementation;
   }
   return {
@@ -67,6 +72,13 @@ function servedMethods(data: LocalData): Served {
         }
       }),
   };
+}
+
+function methodOf(data: LocalData, method: RemoteMethod): AnyMethod {
+  const syncMethod = syncMethodOf(method);
+  // Looked up at the call: the engine's part for the server is there once it is.
+  if (syncMethod !== undefined) return (...args) => Reflect.apply(data.sync[syncMethod] as AnyMethod, data.sync, args);
+  return Reflect.get(data, method).bind(data) as AnyMethod;
 }
 
 async function run(

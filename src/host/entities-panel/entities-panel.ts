@@ -135,10 +135,10 @@ class Panel implements vscode.Disposable {
     const place = state.place.directory;
     const view = this.#views.get(place);
     if (view === undefined) return this.#readView(place);
-    const { entities, changes } = state.data.stores;
+    const { entities, changes, sync } = state.data.stores;
     const { counts, newest, processor } = changes.getState();
     const entityTypes = [...entities.getState().types.values()].map(({ info, count }) => ({ ...info, count }));
-    const snapshot = { counts, newest: Object.values(newest).flat(), entityTypes, processor };
+    const snapshot = { counts, newest: Object.values(newest).flat(), entityTypes, processor, sync: sync.getState() };
     const pageSize = this.#host.settings().entitiesPageSize;
     this.#send({ kind: 'state', state: { kind: 'open', snapshot, pageSize, place, kept: view.kept } });
     this.#sendTarget();
