@@ -91,6 +91,7 @@ export class SyncEngine implements LocalDataSync {
   readonly #schedule: RetrySchedule;
   readonly #pushSchedule: RetrySchedule;
   #state: SyncState = NO_SYNC;
+  #shown = JSON.stringify(NO_SYNC);
   #binding: Binding | undefined;
   #contact: Contact | undefined;
   #obstacle: Obstacle | undefined;
@@ -128,7 +129,8 @@ export class SyncEngine implements LocalDataSync {
     this.#retryNow = new Wake(parts.clock);
     this.#pushWake = new Wake(parts.clock);
     this.#stopListening = parts.commits.listen((event) => {
-      if (this.#binding === undefined) return;
+      // Its own news.
+      if (this.#binding === undefined || event.sync !== undefined) return;
       for (const change of event.changes) this.#noteCommitted(change);
       const { failed, retrying, conflicted, blocked } = event.counts;
       if (failed + retrying + conflicted + blocked > 0 || this.#troubles.stuck > 0) this.#troublesChanged = true;
@@ -883,8 +885,13 @@ export class SyncEngine implements LocalDataSync {
     };
     this.#state = merged;
     const status = this.#status();
-    this.#state = { ...merged, status, reason: this.#reason(status) };
-    this.#parts.onState(this.#state);
+    const next = { ...merged, status, reason: this.#reason(status) };
+    const isNews = JSON.stringify(next) !== this.#shown;
+    this.#state = next;
+    if (isNews) {
+      this.#shown = JSON.stringify(next);
+      this.#parts.onState(next);
+    }
     for (const listener of this.#listeners) listener();
   }
 
