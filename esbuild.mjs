@@ -48,6 +48,17 @@ const bundles = [
     target: 'node20',
     banner: { js: requireInModules },
   },
+  {
+    ...shared,
+    entryPoints: { server: 'src/server/start-server.ts' },
+    outdir: 'dist',
+    platform: 'node',
+    format: 'esm',
+    target: 'node20',
+    // Postgres' client in C, which the driver asks for only where somebody wants it.
+    external: ['pg-native'],
+    banner: { js: requireInModules },
+  },
   ...(existsSync(join(root, 'src/webview/main.tsx'))
     ? [
         {
@@ -126,6 +137,7 @@ function emitTypes() {
   }
   writeFileSync(join(dist, 'engine.d.ts'), `export * from './types/engine/open-local-data.js';\n`);
   writeFileSync(join(dist, 'client.d.ts'), `export * from './types/worker/open-in-worker.js';\n`);
+  writeFileSync(join(dist, 'server.d.ts'), `export * from './types/server/start-server.js';\n`);
 }
 
 function run(script) {

@@ -14,6 +14,8 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   entities: ['protocol', 'db'],
   engine: ['protocol', 'db', 'sync', 'entities', 'stores'],
   worker: ['protocol', 'db', 'engine', 'stores'],
+  // Of db the lock alone: a data directory has one owner, whoever it is.
+  server: ['protocol', 'db'],
   host: ['protocol', 'stores', 'engine', 'worker', 'api.ts'],
   webview: ['protocol', 'stores'],
   'api.ts': ['protocol'],

@@ -33,13 +33,19 @@ export interface ProposedChange {
 }
 
 /** Gives a reason to refuse the change for good, or nothing. One that throws refuses nothing: the push is tried again. */
-export type ValidateHook = (
-  proposed: ProposedChange,
-) => { reason: string; code?: string; field?: string } | null | undefined | Promise<{
-  reason: string;
-  code?: string;
-  field?: string;
-} | null | undefined>;
+export type ValidateHook = (proposed: ProposedChange) =>
+  | { reason: string; code?: string; field?: string }
+  | null
+  | undefined
+  | Promise<
+      | {
+          reason: string;
+          code?: string;
+          field?: string;
+        }
+      | null
+      | undefined
+    >;
 
 /** The rules as the decision asks them. */
 export interface CompiledRules {
@@ -100,7 +106,13 @@ function checkSchema(schema: z.ZodType, entityType: string, after: JsonObject): 
 
 export type ReadChange =
   | { readonly kind: 'change'; readonly change: PushedChange; readonly bytes: number }
-  | { readonly kind: 'unreadable'; readonly id: string; readonly lane: string | null; readonly transactionId: string | null; readonly refusal: Refusal };
+  | {
+      readonly kind: 'unreadable';
+      readonly id: string;
+      readonly lane: string | null;
+      readonly transactionId: string | null;
+      readonly refusal: Refusal;
+    };
 
 /** Reads one element of a push. What cannot be a change still tells its id and its lane where it has them. */
 export function readChange(value: unknown, changeBytes: number): ReadChange {
@@ -111,7 +123,10 @@ export function readChange(value: unknown, changeBytes: number): ReadChange {
   if (wrong !== null) return unreadable(change, wrong);
   const bytes = change.data === null ? 4 : Buffer.byteLength(JSON.stringify(change.data));
   if (bytes > changeBytes) {
-    return unreadable(change, refusal('CHANGE_TOO_LARGE', `The change has ${bytes} bytes of data; ${changeBytes} are allowed.`, 'data'));
+    return unreadable(
+      change,
+      refusal('CHANGE_TOO_LARGE', `The change has ${bytes} bytes of data; ${changeBytes} are allowed.`, 'data'),
+    );
   }
   return { kind: 'change', change, bytes };
 }
@@ -177,7 +192,10 @@ function unreadable(value: unknown, reason: Refusal): ReadChange {
 function firstIssue(error: z.ZodError): Refusal {
   const [issue] = error.issues;
   const field = issue?.code === 'unrecognized_keys' ? (issue.keys[0] ?? '') : (issue?.path.join('.') ?? '');
-  return invalid(`${field === '' ? 'The change' : field.slice(0, 100)}: ${issue?.message.slice(0, 300) ?? 'does not fit'}.`, field === '' ? undefined : field.slice(0, 100));
+  return invalid(
+    `${field === '' ? 'The change' : field.slice(0, 100)}: ${issue?.message.slice(0, 300) ?? 'does not fit'}.`,
+    field === '' ? undefined : field.slice(0, 100),
+  );
 }
 
 function invalid(message: string, field?: string): Refusal {

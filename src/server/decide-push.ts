@@ -84,7 +84,12 @@ interface Unit {
 type Verdict =
   | { readonly kind: 'duplicate'; readonly version: number }
   | { readonly kind: 'nothing to do' }
-  | { readonly kind: 'write'; readonly operation: Operation; readonly data: JsonObject | null; readonly after: PresentEntity }
+  | {
+      readonly kind: 'write';
+      readonly operation: Operation;
+      readonly data: JsonObject | null;
+      readonly after: PresentEntity;
+    }
   | { readonly kind: 'conflict'; readonly fields: ReadonlyMap<string, FieldWrite>; readonly present: PresentEntity }
   | { readonly kind: 'refused'; readonly refusal: Refusal };
 
@@ -175,7 +180,10 @@ function splitResult(read: ReadChange): PushResult {
 function heldBy(read: ReadChange, by: string): PushResult {
   if (read.kind === 'unreadable') return rejected(read.id, read.refusal);
   if (by !== '') return { outcome: 'held', id: read.change.id, by };
-  return rejected(read.change.id, refusal('INVALID_TRANSACTION', 'A member of the transaction cannot be read, and has no id.'));
+  return rejected(
+    read.change.id,
+    refusal('INVALID_TRANSACTION', 'A member of the transaction cannot be read, and has no id.'),
+  );
 }
 
 async function decideOne(
@@ -231,11 +239,17 @@ async function checkWrite(
 ): Promise<Refusal | null> {
   const entityBytes = after.data === null ? 0 : Buffer.byteLength(JSON.stringify(after.data));
   if (entityBytes > input.limits.entityBytes) {
-    return refusal('ENTITY_TOO_LARGE', `The entity would have ${entityBytes} bytes; ${input.limits.entityBytes} are allowed.`);
+    return refusal(
+      'ENTITY_TOO_LARGE',
+      `The entity would have ${entityBytes} bytes; ${input.limits.entityBytes} are allowed.`,
+    );
   }
   const bytes = draft.bytes + entityBytes + dataBytes;
   if (bytes > input.limits.transactionBytes) {
-    return refusal('TRANSACTION_TOO_LARGE', `The transaction's entities have more than ${input.limits.transactionBytes} bytes together.`);
+    return refusal(
+      'TRANSACTION_TOO_LARGE',
+      `The transaction's entities have more than ${input.limits.transactionBytes} bytes together.`,
+    );
   }
   const refused =
     input.rules.check(change.operation, change.entityType, after.data, entityBytes) ??
@@ -276,7 +290,8 @@ function judge(input: PushInput, change: PushedChange, present: PresentEntity | 
 function judgeInsert(change: PushedChange, present: PresentEntity | undefined, write: FieldWrite): Verdict {
   const data = change.data ?? {};
   if (present === undefined || present.data === null) {
-    if (present !== undefined && isForeignAndNewer(present.whole, change, write)) return conflictOfAll(present, present.whole);
+    if (present !== undefined && isForeignAndNewer(present.whole, change, write))
+      return conflictOfAll(present, present.whole);
     return { kind: 'write', operation: 'insert', data, after: written(change, write, data, write, new Map()) };
   }
   const differing = fieldsThatDiffer(data, present.data);
@@ -291,7 +306,10 @@ function judgeUpdate(change: PushedChange, present: PresentEntity | undefined, w
     return conflictOfAll(present, present.whole);
   }
   if (present === undefined || present.data === null) {
-    return { kind: 'refused', refusal: refusal('MISSING', 'The entity is not there; an update needs one. Send an insert.') };
+    return {
+      kind: 'refused',
+      refusal: refusal('MISSING', 'The entity is not there; an update needs one. Send an insert.'),
+    };
   }
   const conflicts = conflictsOf(Object.keys(fieldsThatDiffer(data, present.data)), change, present, write);
   if (conflicts.size > 0) return { kind: 'conflict', fields: conflicts, present };
@@ -333,7 +351,9 @@ function written(
 /** Two who write the same are of one mind: only fields whose values differ can be in conflict. */
 function fieldsThatDiffer(data: JsonObject, entity: JsonObject): JsonObject {
   return Object.fromEntries(
-    Object.entries(data).filter(([field, value]) => !Object.hasOwn(entity, field) || !sameJson(value, ownValue(entity, field))),
+    Object.entries(data).filter(
+      ([field, value]) => !Object.hasOwn(entity, field) || !sameJson(value, ownValue(entity, field)),
+    ),
   );
 }
 

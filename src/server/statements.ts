@@ -50,6 +50,7 @@ export type SnapshotRow = {
   readonly version: number;
   readonly timestamp: number;
   readonly data: string;
+  readonly bytes: number;
 };
 
 const FEED_COLUMNS =
@@ -57,7 +58,7 @@ const FEED_COLUMNS =
 
 /** `$1` space, `$2` type and `$3` id to go on after, `$4` rows, `$5` bytes. */
 const snapshotPage = (condition: string): string => `
-  SELECT entity_type, entity_id, version, timestamp, data FROM (
+  SELECT entity_type, entity_id, version, timestamp, data, bytes FROM (
     SELECT p.*, sum(bytes) OVER (ORDER BY entity_type, entity_id ROWS UNBOUNDED PRECEDING) - bytes AS bytes_before FROM (
       SELECT entity_type, entity_id, version, timestamp, data, bytes FROM ${SCHEMA}.entities
       WHERE space = $1 AND ${condition} AND NOT deleted AND (entity_type, entity_id) > ($2, $3)

@@ -35,5 +35,7 @@ export interface Store extends SqlSession {
   isPassing(error: unknown): boolean;
   /** Connections in use and waited for; null where there is no pool. */
   pool(): { readonly used: number; readonly waiting: number } | null;
+  /** What the database needs now and then and does not do by itself. */
+  maintain(): Promise<void>;
   close(): Promise<void>;
 }

@@ -1,0 +1,269 @@
+// One push, one transaction: the space's lock first, then what is known, then the decision, then all rows in bulk. Nothing is
+// told to anybody before the commit.
+import { canonicalJson } from '../protocol/canonical-json.ts';
+import type { JsonObject } from '../protocol/changes.ts';
+import { type FieldWrite, type PushResult, pushRequestSchema } from '../protocol/sync.ts';
+import {
+  type CompiledRules,
+  type ReadChange,
+  type Refusal,
+  type ValidateHook,
+  laneOf,
+  readChange,
+  refusal,
+} from './change-rules.ts';
+import { decodeCursor, epochChanged } from './cursor.ts';
+import {
+  type AppliedChange,
+  type KnownChange,
+  type PresentEntity,
+  type PushDecision,
+  decidePush,
+  sha256,
+} from './decide-push.ts';
+import type { ServerClock } from './server-clock.ts';
+import { CONFLICT_BYTES, type ServerLimits } from './server-limits.ts';
+import { type SpaceOrigin, lockSpace, verifyInSpace } from './spaces.ts';
+import { type EntityRow, STATEMENTS } from './statements.ts';
+import type { SqlSession, Store } from './store.ts';
+import { SyncRequestError } from './sync-request-error.ts';
+import { withTimeLimit } from './time-limit.ts';
+import type { TokenHolder } from './tokens.ts';
+
+export interface PushParts {
+  readonly store: Store;
+  readonly clock: ServerClock;
+  readonly origin: SpaceOrigin;
+  readonly rules: CompiledRules;
+  readonly validate: ValidateHook | undefined;
+  readonly limits: ServerLimits;
+}
+
+export interface PushOutcome {
+  readonly epoch: string;
+  readonly results: readonly PushResult[];
+  /** Whether the feed has grown. */
+  readonly hasGrown: boolean;
+}
+
+interface Push {
+  readonly clientId: string;
+  readonly epoch: string;
+  readonly cursor: string | null;
+  readonly changes: readonly ReadChange[];
+}
+
+export async function push(parts: PushParts, holder: TokenHolder, body: unknown): Promise<PushOutcome> {
+  const request = readPush(parts.limits, body);
+  return parts.store.transaction(async (session) => {
+    const row = await lockSpace(session, holder.space, parts.origin);
+    if (request.epoch !== row.epoch) throw epochChanged();
+    if (request.cursor !== null) {
+      await verifyInSpace(session, holder.space, row, decodeCursor(holder.space, request.cursor, 'cursor'));
+    }
+    const decision = await decidePush({
+      clientId: request.clientId,
+      changes: request.changes,
+      entities: await readEntities(session, holder.space, request.changes),
+      known: await readKnown(session, holder.space, request.changes),
+      version: row.version,
+      now: parts.clock.now(),
+      rules: parts.rules,
+      limits: parts.limits,
+      ...refuser(parts, holder, request.clientId),
+    });
+    requireAnswerable(decision.results);
+    await write(session, holder.space, request.clientId, parts.clock.now(), row.version, decision);
+    return { epoch: row.epoch, results: decision.results, hasGrown: decision.applied.length > 0 };
+  });
+}
+
+function readPush(limits: ServerLimits, body: unknown): Push {
+  const parsed = pushRequestSchema.safeParse(body);
+  if (!parsed.success) {
+    const [issue] = parsed.error.issues;
+    const unknown = issue?.code === 'unrecognized_keys' ? issue.keys[0] : undefined;
+    const field = (unknown ?? issue?.path.join('.') ?? '').slice(0, 100);
+    throw new SyncRequestError('INVALID_REQUEST', `${field || 'The body'}: ${issue?.message.slice(0, 200) ?? ''}.`, {
+      ...(field === '' ? {} : { field }),
+    });
+  }
+  const { clientId, epoch, cursor, changes } = parsed.data;
+  if (changes.length > limits.changes) {
+    const message = `A push has at most ${limits.changes} changes here; this one has ${changes.length}.`;
+    throw new SyncRequestError('PAYLOAD_TOO_LARGE', message, { field: 'changes' });
+  }
+  if (clientId.includes('\0') || !clientId.isWellFormed()) {
+    throw new SyncRequestError('INVALID_REQUEST', 'clientId has a character that cannot be kept.', {
+      field: 'clientId',
+    });
+  }
+  return { clientId, epoch, cursor, changes: changes.map((change) => readChange(change, limits.changeBytes)) };
+}
+
+async function readKnown(
+  session: SqlSession,
+  space: string,
+  changes: readonly ReadChange[],
+): Promise<ReadonlyMap<string, KnownChange>> {
+  const ids = new Set(changes.flatMap((read) => (read.kind === 'change' ? [read.change.id] : [])));
+  if (ids.size === 0) return new Map();
+  const rows = await session.run<{ id: string; version: number; payload_hash: string }>(STATEMENTS.readKnownIds, [
+    space,
+    [...ids],
+  ]);
+  return new Map(rows.map(({ id, version, payload_hash }) => [id, { version, payloadHash: payload_hash }]));
+}
+
+async function readEntities(
+  session: SqlSession,
+  space: string,
+  changes: readonly ReadChange[],
+): Promise<ReadonlyMap<string, PresentEntity>> {
+  const keys = new Map(
+    changes.flatMap((read) => (read.kind === 'change' ? [[laneOf(read.change), read.change] as const] : [])),
+  );
+  if (keys.size === 0) return new Map();
+  const wanted = [...keys.values()];
+  const rows = await session.run<EntityRow>(STATEMENTS.readEntities, [
+    space,
+    wanted.map(({ entityType }) => entityType),
+    wanted.map(({ entityId }) => entityId),
+  ]);
+  return new Map(rows.map((row) => [laneOf({ entityType: row.entity_type, entityId: row.entity_id }), presentOf(row)]));
+}
+
+/** `[version, client id, timestamp]`, as the column `fields` keeps it. */
+type KeptWrite = readonly [number, string, number];
+
+function presentOf(row: EntityRow): PresentEntity {
+  // Our own column, written below and by nothing else.
+  const [whole, fields] = JSON.parse(row.fields) as [KeptWrite, Record<string, KeptWrite>];
+  return {
+    entityType: row.entity_type,
+    entityId: row.entity_id,
+    version: row.version,
+    timestamp: row.timestamp,
+    clientId: row.client_id,
+    data: row.data === null ? null : (JSON.parse(row.data) as JsonObject),
+    whole: writeOf(whole),
+    fields: new Map(Object.entries(fields).map(([field, kept]) => [field, writeOf(kept)])),
+  };
+}
+
+function writeOf([version, clientId, timestamp]: KeptWrite): FieldWrite {
+  return { version, clientId, timestamp };
+}
+
+function refuser(
+  { validate, limits, clock }: PushParts,
+  { space, subject }: TokenHolder,
+  clientId: string,
+): { refuse?: NonNullable<Parameters<typeof decidePush>[0]['refuse']> } {
+  if (validate === undefined) return {};
+  return {
+    refuse: async (change, before, after): Promise<Refusal | null> => {
+      const proposed = { space, clientId, subject, change, before, after };
+      const answer = await withTimeLimit(clock, limits.validateMs, async () => validate(proposed)).catch(
+        (cause: unknown) => {
+          throw new SyncRequestError(
+            'UNAVAILABLE',
+            'What checks changes here gave no answer. Nothing was applied.',
+            { headers: { 'retry-after': '2' } },
+            { cause },
+          );
+        },
+      );
+      return answer === null || answer === undefined
+        ? null
+        : refusal(answer.code ?? 'REFUSED', answer.reason, answer.field);
+    },
+  };
+}
+
+/** The answer has an end as well; a client that hears 413 sends fewer. */
+function requireAnswerable(results: readonly PushResult[]): void {
+  if (results.length === 1) return;
+  let bytes = 0;
+  for (const result of results) {
+    if (result.outcome !== 'conflict' || result.entity === null) continue;
+    bytes += Buffer.byteLength(JSON.stringify(result.entity));
+    if (bytes > CONFLICT_BYTES) {
+      throw new SyncRequestError(
+        'PAYLOAD_TOO_LARGE',
+        'The entities in conflict are too large for one answer. Send fewer changes at once.',
+        { field: 'changes' },
+      );
+    }
+  }
+}
+
+async function write(
+  session: SqlSession,
+  space: string,
+  clientId: string,
+  now: number,
+  versionBefore: number,
+  { entities, applied, remembered, version }: PushDecision,
+): Promise<void> {
+  if (entities.length > 0) {
+    await session.run(STATEMENTS.writeEntities, [space, `[${entities.map(entityJson).join(',')}]`, now]);
+  }
+  if (applied.length > 0) {
+    await session.run(STATEMENTS.appendFeed, [space, `[${applied.map(feedJson).join(',')}]`, now, clientId]);
+  }
+  if (remembered.length > 0) {
+    const rows = remembered.map(({ id, version, payloadHash }) => ({ id, version, payload_hash: payloadHash }));
+    await session.run(STATEMENTS.rememberIds, [space, JSON.stringify(rows), now]);
+  }
+  const last = applied.at(-1);
+  if (version > versionBefore && last !== undefined) {
+    await session.run(STATEMENTS.moveSpace, [space, version, last.change.id]);
+  }
+}
+
+function entityJson(entity: PresentEntity): string {
+  const data = entity.data === null ? null : JSON.stringify(entity.data);
+  const fields = Object.fromEntries([...entity.fields].map(([field, last]) => [field, keptOf(last)]));
+  return JSON.stringify({
+    entity_type: entity.entityType,
+    entity_id: entity.entityId,
+    version: entity.version,
+    timestamp: entity.timestamp,
+    client_id: entity.clientId,
+    deleted: entity.data === null,
+    data: entity.data,
+    fields: [keptOf(entity.whole), fields],
+    hash: entity.data === null ? '' : sha256(canonicalJson(entity.data)),
+    bucket: Number.parseInt(sha256(laneOf(entity)).slice(0, 2), 16),
+    bytes: data === null ? 0 : Buffer.byteLength(data),
+  });
+}
+
+function keptOf({ version, clientId, timestamp }: FieldWrite): KeptWrite {
+  return [version, clientId, timestamp];
+}
+
+function feedJson({
+  version,
+  change,
+  operation,
+  entity,
+  data,
+  timestamp,
+  entityBytes,
+  dataBytes,
+}: AppliedChange): string {
+  return JSON.stringify({
+    version,
+    id: change.id,
+    entity_type: change.entityType,
+    entity_id: change.entityId,
+    operation,
+    entity,
+    data,
+    timestamp,
+    transaction_id: change.transactionId,
+    bytes: entityBytes + dataBytes,
+  });
+}

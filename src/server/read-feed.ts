@@ -1,0 +1,113 @@
+// Reads pages of the feed: in the order of versions, ending where a transaction ends, verified against the cursor they go on
+// from. What the database keeps as JSON text goes out as that text.
+import { type Position, encodeCursor, verifyPosition } from './cursor.ts';
+import { PAGE_BYTES } from './server-limits.ts';
+import { type SpaceOrigin, readSpace } from './spaces.ts';
+import { type PageRow, STATEMENTS, type SpaceRow } from './statements.ts';
+import type { SqlSession } from './store.ts';
+
+export interface FeedPage {
+  readonly epoch: string;
+  /** JSON of the changes. */
+  readonly changes: string;
+  readonly count: number;
+  readonly cursor: string;
+  readonly version: number;
+  readonly more: boolean;
+}
+
+/** Where a reader stands; null at the feed's start. */
+export type Standing = Position | null;
+
+type FilledRow = PageRow & { readonly row_version: number };
+
+/** Rows of a transaction that goes on beyond its page are fetched in steps of this many. */
+const REST_ROWS = 1_000;
+const REST_BYTES = 1_000_000_000;
+
+export async function readFeedPage(
+  session: SqlSession,
+  space: string,
+  standing: Standing,
+  limit: number,
+  origin: SpaceOrigin,
+): Promise<FeedPage> {
+  const after = standing?.version ?? 0;
+  const rows = await readRows(session, space, after, limit, PAGE_BYTES, origin);
+  const [first] = rows;
+  if (first === undefined) throw new Error('A page has no row of its space.');
+  const position = standing ?? { epoch: first.epoch, version: 0, id: '' };
+  verifyPosition(position, first, first.cursor_id);
+  const filled = rows.filter(isFilled);
+  await completeTransaction(session, space, filled, origin);
+  return pageOf(space, first, position, filled);
+}
+
+function isFilled(row: PageRow): row is FilledRow {
+  return row.row_version !== null;
+}
+
+async function readRows(
+  session: SqlSession,
+  space: string,
+  after: number,
+  limit: number,
+  bytes: number,
+  origin: SpaceOrigin,
+): Promise<PageRow[]> {
+  const rows = await session.run<PageRow>(STATEMENTS.readPage, [space, after, limit, bytes]);
+  if (rows.length > 0) return rows;
+  await readSpace(session, space, origin);
+  return session.run<PageRow>(STATEMENTS.readPage, [space, after, limit, bytes]);
+}
+
+async function completeTransaction(
+  session: SqlSession,
+  space: string,
+  rows: FilledRow[],
+  origin: SpaceOrigin,
+): Promise<void> {
+  for (;;) {
+    const last = rows.at(-1);
+    const goesOn = last?.transaction_id !== null && last?.next_transaction_id === last?.transaction_id;
+    if (last === undefined || !goesOn) return;
+    const next = await readRows(session, space, last.row_version, REST_ROWS, REST_BYTES, origin);
+    const rest = next.filter(isFilled);
+    const end = rest.findIndex((row) => row.transaction_id !== last.transaction_id);
+    // Retention may have taken the rest meanwhile; the reader's next page says so.
+    if (rest.length === 0) return;
+    rows.push(...(end === -1 ? rest : rest.slice(0, end)));
+    if (end !== -1) return;
+  }
+}
+
+function pageOf(space: string, row: SpaceRow, position: Position, rows: readonly FilledRow[]): FeedPage {
+  const last = rows.at(-1);
+  const end = last === undefined ? position : { epoch: row.epoch, version: last.row_version, id: last.id };
+  return {
+    epoch: row.epoch,
+    changes: `[${rows.map(changeJson).join(',')}]`,
+    count: rows.length,
+    cursor: encodeCursor(space, end),
+    version: end.version,
+    more: end.version < row.version,
+  };
+}
+
+function changeJson(row: FilledRow): string {
+  const head = JSON.stringify({
+    version: row.row_version,
+    id: row.id,
+    clientId: row.client_id,
+    entityType: row.entity_type,
+    entityId: row.entity_id,
+    operation: row.operation,
+    timestamp: row.timestamp,
+    transactionId: row.transaction_id,
+  });
+  return `${head.slice(0, -1)},"entity":${row.entity ?? 'null'},"data":${row.data ?? 'null'}}`;
+}
+
+export function pageJson({ epoch, changes, cursor, version, more }: FeedPage, serverTime: number): string {
+  return `{"epoch":${JSON.stringify(epoch)},"serverTime":${serverTime},"changes":${changes},"cursor":${JSON.stringify(cursor)},"version":${version},"more":${String(more)}}`;
+}
