@@ -32,7 +32,7 @@ export function failureOfAnswer(attempt: Attempt, status: number, headers: Heade
   });
 }
 
-function kindOfStatus(status: number, code: string | undefined): TransportErrorKind {
+export function kindOfStatus(status: number, code: string | undefined): TransportErrorKind {
   if (status >= 500) return 'overloaded';
   switch (status) {
     case 401:

@@ -2,6 +2,7 @@
 // sync backend can watch what happens. Without conditions it is not noticed.
 import type { Clock } from '../db/clock.ts';
 import type { NetworkConditions } from '../protocol/sync-state.ts';
+import { kindOfStatus } from './http-failures.ts';
 import { type SyncTransport, type TransportCall, TransportError } from './transport.ts';
 
 export interface ConditionParts {
@@ -29,11 +30,13 @@ async function passOn<T>(parts: ConditionParts, { signal }: TransportCall, send:
   if (conditions === null) return send();
   const happens = (share: number | undefined): boolean => share !== undefined && share > 0 && parts.random() < share;
   if (conditions.stopped === true) throw notThere('Network Conditions let nothing through.', false);
-  if (happens(conditions.lostRequests)) throw notThere('Network Conditions lost the request.', false);
+  // Whoever sends cannot tell a lost request from a lost answer.
+  if (happens(conditions.lostRequests)) throw notThere('Network Conditions lost the request.', true);
   if (conditions.errorStatus !== undefined && happens(conditions.errors ?? 1)) throw answeredBy(conditions.errorStatus);
   await wait(parts.clock, conditions.latencyMs ?? 0, signal);
   const answer = await send();
   if (happens(conditions.lostAnswers)) throw notThere('Network Conditions lost the answer.', true);
+  if (parts.conditions()?.stopped === true) throw notThere('Network Conditions let nothing through.', true);
   return answer;
 }
 
@@ -42,14 +45,9 @@ function notThere(message: string, mayHaveTakenEffect: boolean): TransportError 
 }
 
 function answeredBy(status: number): TransportError {
-  const message = `Network Conditions answered ${status}.`;
-  const details = { status, code: 'NETWORK_CONDITIONS', mayHaveTakenEffect: false };
-  if (status === 401) return new TransportError('unauthorized', message, details);
-  if (status === 403) return new TransportError('forbidden', message, details);
-  if (status === 413) return new TransportError('too-large', message, details);
-  if (status === 410) return new TransportError('cursor-expired', message, details);
-  if (status === 408 || status === 429 || status >= 500) return new TransportError('overloaded', message, details);
-  return new TransportError('refused', message, details);
+  const kind = kindOfStatus(status, status === 410 ? 'CURSOR_EXPIRED' : undefined);
+  const details = { status, code: 'NETWORK_CONDITIONS', mayHaveTakenEffect: status >= 500 };
+  return new TransportError(kind, `Network Conditions answered ${status}.`, details);
 }
 
 async function wait(clock: Clock, milliseconds: number, signal: AbortSignal): Promise<void> {
