@@ -36,8 +36,13 @@ const suites: readonly Suite[] = [
     command: [process.execPath, 'scripts/generate-contributions.ts', '--check'],
     counts: 'exit code',
   },
+  {
+    name: 'openapi drift',
+    command: [process.execPath, 'scripts/generate-openapi.ts', '--check'],
+    counts: 'exit code',
+  },
   { name: 'unused code', command: [bin('knip')], counts: 'exit code' },
-  ...['unit', 'engine', 'sync', 'worker', 'contract'].map(mocha),
+  ...['unit', 'engine', 'sync', 'worker', 'contract', 'server'].map(mocha),
   { name: 'inside VS Code', command: [process.execPath, 'test/vscode/run.ts'], counts: 'mocha' },
   { name: 'ui', command: [process.execPath, 'test/ui/run.ts'], counts: 'mocha' },
 ];

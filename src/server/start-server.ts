@@ -13,6 +13,7 @@ import { completeLimits } from './server-limits.ts';
 import type { Store } from './store.ts';
 import { SyncRequestError } from './sync-request-error.ts';
 
+export { createServerApp } from './server-app.ts';
 export { signToken } from './tokens.ts';
 
 export interface StartServerOptions extends Omit<ServerAppOptions, 'store'> {
@@ -38,10 +39,9 @@ export interface RunningServer {
 }
 
 export async function startServer(options: StartServerOptions): Promise<RunningServer> {
-  const store = await openStore(options);
+  const store = await openServerStore(options);
   let app: ServerApp | null = null;
   try {
-    await migrate(store);
     app = createServerApp({ ...options, store });
     const server = createHttpServer(app, completeLimits(options.limits).requestMs);
     await listen(server, options.port ?? 0, options.host ?? '127.0.0.1');
@@ -53,7 +53,21 @@ export async function startServer(options: StartServerOptions): Promise<RunningS
   }
 }
 
-async function openStore(options: StartServerOptions): Promise<Store> {
+type Place = Pick<StartServerOptions, 'databaseUrl' | 'dataDir' | 'memory' | 'connections' | 'clock'>;
+
+/** With its tables made; whoever opens it closes it. For a server without sockets, see createServerApp. */
+export async function openServerStore(place: Place): Promise<Store> {
+  const store = await openStore(place);
+  try {
+    await migrate(store);
+    return store;
+  } catch (error) {
+    await store.close();
+    throw error;
+  }
+}
+
+async function openStore(options: Place): Promise<Store> {
   const { databaseUrl, dataDir, memory = false, connections, clock = systemServerClock } = options;
   const chosen = [databaseUrl !== undefined, dataDir !== undefined, memory].filter(Boolean).length;
   if (chosen !== 1) {
