@@ -19,6 +19,8 @@ export interface PushContext {
   /** Changes the server refused or that conflict: while there are none, nothing is looked for. */
   readonly stuck: number;
   readonly inDoubt: ReadonlySet<number>;
+  /** Under way already. */
+  readonly inFlight: ReadonlySet<number>;
 }
 
 export interface QueuedChange {
@@ -66,13 +68,14 @@ export async function takePushBatch(context: PushContext, after: number, limit: 
   const first = await session.runList<QueuedChange>(
     `SELECT json_agg(${QUEUED} ORDER BY c.seq) AS rows FROM ${WITH_BASE}
      WHERE c.seq IN (SELECT l.seq FROM local_changes l WHERE l.seq > $1 AND l.status = 'applied' AND l.origin <> 'remote'
-       AND NOT l.entity_type IN (SELECT jsonb_array_elements_text($2::jsonb)) ORDER BY l.seq LIMIT ${limit})`,
-    [after, JSON.stringify(localOnly)],
+       AND NOT l.entity_type IN (SELECT jsonb_array_elements_text($2::jsonb)) AND NOT l.seq = ANY($3::bigint[])
+       ORDER BY l.seq LIMIT ${limit})`,
+    [after, JSON.stringify(localOnly), `{${[...context.inFlight].join(',')}}`],
   );
   const due = context.stuck === 0 ? [] : await dueAgain(context, now, limit);
   const bounded = boundBytes([...due, ...first].sort((a, b) => a.seq - b.seq));
   const upTo = bounded.at(-1)?.seq ?? after;
-  const whole = await completeTransactions(context, bounded);
+  const whole = (await completeTransactions(context, bounded)).filter(({ seq }) => !context.inFlight.has(seq));
   const going = context.stuck === 0 ? whole : await holdBehindStuck(context, whole);
   const { kept: queued, cancelled } = await cancelOut(context, going);
   return {

@@ -3,7 +3,7 @@
 // acknowledges what it did not send, never moves a base by an answer, and every wait ends by time, by a wake or by close.
 import type { Change } from '../protocol/changes.ts';
 import { LocalDataError } from '../protocol/errors.ts';
-import type { PullResponse, SpaceInfo } from '../protocol/sync.ts';
+import type { PullResponse, PushResponse, SpaceInfo } from '../protocol/sync.ts';
 import {
   type ConflictPolicy,
   type ConnectOptions,
@@ -25,7 +25,7 @@ import type { Session } from '../db/database.ts';
 import type { EntityTypes } from '../db/entity-types.ts';
 import { type RetryLimits, RetrySchedule } from '../db/retry-schedule.ts';
 import { type RemoteContext, applyFeedPage, retrySetAside } from './apply-feed.ts';
-import { type QueuedChange, takePushBatch } from './push-batch.ts';
+import { type PushBatch, type QueuedChange, takePushBatch } from './push-batch.ts';
 import { type SettleContext, failPush, resolveConflict, settlePush } from './settle-push.ts';
 import {
   APPLYING_START,
@@ -35,7 +35,7 @@ import {
   putRegistered,
   supersedeLocal,
 } from './snapshot.ts';
-import { type Binding, addInDoubt, bind, readBinding, readInDoubt, setBinding } from './sync-binding.ts';
+import { type Binding, addInDoubt, bind, readBinding, readInDoubt, setBinding, settleDoubt } from './sync-binding.ts';
 import { type OpenTransport, type SyncTransport, type TransportCall, TransportError } from './transport.ts';
 import { verifyAgainstServer } from './verify.ts';
 import { Wake } from './wake.ts';
@@ -68,6 +68,9 @@ const LIMITS = {
   pageSize: 1_000,
   pushSize: 1_000,
 } as const;
+
+/** Milliseconds. */
+const ECHO_PAUSE = 250;
 
 /** A server that was away is found again within the longest of these steps. */
 const CONTACT_RETRY = { attempts: Infinity, baseDelayMs: 500, maxDelayMs: 10_000 } as const;
@@ -111,6 +114,8 @@ export class SyncEngine implements LocalDataSync {
   #pulls = 0;
   /** Nothing that may go waits at or below this `seq`. */
   #pushedUpTo = 0;
+  /** Taken for a push whose answer is not written down yet: never taken a second time. */
+  readonly #inFlight = new Set<number>();
   #pushLimit: number = LIMITS.pushSize;
   #pullLimit: number = LIMITS.pageSize;
   #failedPush: { readonly seqs: readonly number[]; count: number; readonly error: TransportError } | undefined;
@@ -397,65 +402,110 @@ export class SyncEngine implements LocalDataSync {
 
   // --- Push
 
+  /**
+   * One push in flight. While the server is at one batch the next is taken; once all of a batch was accepted, the next
+   * leaves while the answer is written down, because nothing in it can have to wait for what was accepted.
+   */
   async #pushLoop(signal: AbortSignal, transport: SyncTransport): Promise<void> {
     this.#announce();
-    while (!signal.aborted) {
-      const seen = this.#pushWake.count;
-      const batch = await this.#write(async (context) => {
-        const inDoubt = await readInDoubt(context.session);
-        const stuck = this.#troubles.stuck;
-        const localOnly = this.#localOnlyTypes();
-        const { session, draft, now } = context;
-        const { entityTypes } = this.#parts;
-        const taken = await takePushBatch(
-          { session, entityTypes, draft, now, localOnly, stuck, inDoubt },
-          this.#pushedUpTo,
-          this.#pushLimit,
-        );
-        if (taken.changes.length > 0)
-          await addInDoubt(
-            session,
-            taken.queued.map(({ seq }) => seq),
-          );
-        return taken;
-      });
-      if (batch.changes.length > 0) {
-        await this.#pushBatch(batch.queued, batch.changes, signal, transport);
-        this.#pushedUpTo = Math.max(this.#pushedUpTo, batch.upTo);
-        this.#lowerAfterPush();
-      } else if (batch.more) {
-        this.#pushedUpTo = Math.max(this.#pushedUpTo, batch.upTo);
-      } else {
-        this.#pushedUpTo = Math.max(this.#pushedUpTo, batch.upTo);
-        this.#show({});
-        await this.#pushWake.waitBeyond(seen, signal, await this.#untilNextRetry());
+    let settling: Promise<void> = Promise.resolve();
+    let prepared: PushBatch | undefined;
+    try {
+      while (!signal.aborted) {
+        const seen = this.#pushWake.count;
+        const batch: PushBatch = prepared ?? (await this.#takeBatch());
+        prepared = undefined;
+        if (batch.changes.length === 0) {
+          await settling;
+          if (batch.more) continue;
+          this.#show({});
+          await this.#pushWake.waitBeyond(seen, signal, await this.#untilNextRetry());
+          continue;
+        }
+        const [response, next] = await this.#sendAndPrepare(batch, signal, transport);
+        await settling;
+        settling = this.#settleBatch(batch, response);
+        if (isAllAccepted(response, batch)) prepared = next;
+        else {
+          await settling;
+          if (next !== undefined) await this.#giveBack(next);
+        }
       }
+    } finally {
+      await settling;
+      if (prepared !== undefined) await this.#giveBack(prepared);
     }
   }
 
-  #lowestReleased: number | undefined;
-
-  /** Changes released while a batch was under way must be looked at again. */
-  #lowerAfterPush(): void {
-    if (this.#lowestReleased !== undefined) this.#pushedUpTo = Math.min(this.#pushedUpTo, this.#lowestReleased - 1);
-    this.#lowestReleased = undefined;
+  #takeBatch(): Promise<PushBatch> {
+    return this.#write(async (context) => {
+      const { session, draft, now } = context;
+      const { entityTypes } = this.#parts;
+      const taken = await takePushBatch(
+        {
+          session,
+          entityTypes,
+          draft,
+          now,
+          localOnly: this.#localOnlyTypes(),
+          stuck: this.#troubles.stuck,
+          inDoubt: await readInDoubt(session),
+          inFlight: this.#inFlight,
+        },
+        this.#pushedUpTo,
+        this.#pushLimit,
+      );
+      const seqs = taken.queued.map(({ seq }) => seq);
+      if (seqs.length > 0) await addInDoubt(session, seqs);
+      for (const seq of seqs) this.#inFlight.add(seq);
+      // Within the turn on the session: what is released by a later commit comes after it.
+      this.#pushedUpTo = Math.max(this.#pushedUpTo, taken.upTo);
+      return taken;
+    });
   }
 
-  async #pushBatch(
-    queued: readonly QueuedChange[],
-    changes: Parameters<SyncTransport['push']>[0]['changes'],
+  /** What was taken and not sent may be taken again. */
+  async #giveBack(batch: PushBatch): Promise<void> {
+    const seqs = batch.queued.map(({ seq }) => seq);
+    for (const seq of seqs) this.#inFlight.delete(seq);
+    const [first] = seqs;
+    if (first === undefined) return;
+    this.#release(first);
+    if (!this.#closed) await this.#parts.write((session) => settleDoubt(session, seqs));
+  }
+
+  async #sendAndPrepare(
+    batch: PushBatch,
     signal: AbortSignal,
     transport: SyncTransport,
-  ): Promise<void> {
+  ): Promise<[PushResponse, PushBatch | undefined]> {
     const { client_id: clientId, epoch, cursor } = this.#requireBinding();
-    this.#show({ inFlight: queued.length });
+    this.#show({ inFlight: batch.queued.length });
+    let next: PushBatch | undefined;
+    const preparing = batch.more ? this.#takeBatch().then((taken) => (next = taken)) : Promise.resolve();
     try {
       const response = await this.#limited(LIMITS.push, signal, (call) =>
-        transport.push({ clientId, epoch, cursor, changes }, call),
+        transport.push({ clientId, epoch, cursor, changes: batch.changes }, call),
       );
       this.#answered();
+      await preparing;
+      return [response, next];
+    } catch (error) {
+      await preparing.catch(() => undefined);
+      if (next !== undefined) await this.#giveBack(next);
+      for (const { seq } of batch.queued) this.#inFlight.delete(seq);
+      const [first] = batch.queued;
+      if (first !== undefined) this.#release(first.seq);
+      if (error instanceof TransportError && !signal.aborted && isAboutBatch(error))
+        this.#noteFailedPush(batch.queued, error);
+      throw error;
+    }
+  }
+
+  async #settleBatch(batch: PushBatch, response: PushResponse): Promise<void> {
+    try {
       const outcome = await this.#write(async (context) => {
-        const settled = await settlePush(context, queued, changes, response);
+        const settled = await settlePush(context, batch.queued, batch.changes, response);
         if (settled.accepted > 0) await setBinding(context.session, { last_push_at: context.now });
         return settled;
       });
@@ -463,11 +513,14 @@ export class SyncEngine implements LocalDataSync {
       this.#pushLimit = Math.min(LIMITS.pushSize, this.#pushLimit * 2);
       this.#acknowledged.push({ at: this.#parts.clock.now(), count: outcome.accepted });
       if (outcome.lowestLeft !== undefined) this.#release(outcome.lowestLeft);
-      this.#show({ inFlight: 0, ...(outcome.accepted > 0 ? { lastPushAt: this.#parts.clock.now() } : {}) });
+      this.#show(outcome.accepted > 0 ? { lastPushAt: this.#parts.clock.now() } : {});
     } catch (error) {
-      if (error instanceof TransportError && !signal.aborted && isAboutBatch(error))
-        this.#noteFailedPush(queued, error);
+      const [first] = batch.queued;
+      if (first !== undefined) this.#release(first.seq);
       throw error;
+    } finally {
+      for (const { seq } of batch.queued) this.#inFlight.delete(seq);
+      this.#show({ inFlight: this.#inFlight.size });
     }
   }
 
@@ -547,6 +600,9 @@ export class SyncEngine implements LocalDataSync {
         continue;
       }
       hasMore = page.more;
+      // A long queue goes first: its echoes come in fewer, fuller pages then.
+      if (this.#inFlight.size > 0 && this.#waiting() > LIMITS.pushSize)
+        await new Wake(this.#parts.clock).wait(signal, ECHO_PAUSE);
       await this.#applyPage(page);
       if (!page.more) {
         this.#pulls = begun;
@@ -729,12 +785,12 @@ export class SyncEngine implements LocalDataSync {
   #noteCommitted(change: Change): void {
     if (change.status !== 'applied' || change.origin === 'remote') return;
     if (this.#isLocalOnly(change.entityType)) this.#localOnlyWaiting += 1;
-    else if (change.seq <= this.#pushedUpTo || this.#state.inFlight > 0) this.#release(change.seq);
+    else this.#release(change.seq);
   }
 
+  /** It must be looked at again. */
   #release(seq: number): void {
-    this.#lowestReleased = Math.min(this.#lowestReleased ?? Infinity, seq);
-    if (this.#state.inFlight === 0) this.#lowerAfterPush();
+    this.#pushedUpTo = Math.min(this.#pushedUpTo, seq - 1);
   }
 
   async #putRegistered(): Promise<void> {
@@ -937,6 +993,11 @@ async function firstToFail(loops: readonly Promise<void>[], endOthers: () => voi
     ),
   );
   if (failures.length > 0) throw failures[0];
+}
+
+function isAllAccepted({ results }: PushResponse, { queued }: PushBatch): boolean {
+  const accepted = results.filter(({ outcome }) => outcome === 'applied' || outcome === 'duplicate');
+  return results.length === queued.length && accepted.length === results.length;
 }
 
 /** Failures that may be this batch's own fault. */
