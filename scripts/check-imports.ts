@@ -13,12 +13,12 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   sync: ['protocol', 'db'],
   entities: ['protocol', 'db'],
   engine: ['protocol', 'db', 'sync', 'entities', 'stores'],
-  worker: ['protocol', 'db', 'engine', 'stores'],
+  worker: ['protocol', 'db', 'sync', 'engine', 'stores'],
   // Of db the lock alone: a data directory has one owner, whoever it is.
   server: ['protocol', 'db'],
   host: ['protocol', 'stores', 'engine', 'worker', 'api.ts'],
   webview: ['protocol', 'stores'],
-  'api.ts': ['protocol'],
+  'api.ts': ['protocol', 'sync'],
   'extension.ts': ['host', 'api.ts'],
 };
 const MAY_IMPORT_VSCODE = ['host', 'extension.ts', 'api.ts'];

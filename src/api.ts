@@ -12,11 +12,21 @@ import type {
   ListChangesOptions,
   Operation,
 } from './protocol/changes.ts';
+import type { OpenTransport } from './sync/transport.ts';
 import type { EntityPage, EntityTypeInfo, QueryEntitiesOptions, RegisterEntityType } from './protocol/engine.ts';
 
 export type * from './protocol/changes.ts';
 export type * from './protocol/engine.ts';
 export type { ErrorCode } from './protocol/errors.ts';
+export type * from './protocol/sync.ts';
+export type {
+  OpenTransport,
+  SyncTransport,
+  TransportCall,
+  TransportErrorDetails,
+  TransportErrorKind,
+  TransportOptions,
+} from './sync/transport.ts';
 
 export interface LocalDataExports {
   /** The newest version that `getApi` gives. */
@@ -51,4 +61,11 @@ export interface LocalDataApi {
   watchChanges(filter: ChangeFilter, callback: (changes: Change[]) => void): Promise<Disposable>;
   /** Calls back after each commit with every change it touched; keeps on over restarts of the database. */
   onDidChange(listener: (changes: readonly Change[]) => void): Disposable;
+  /**
+   * Carries synchronisation to servers whose address begins with this scheme, such as `supabase` for `supabase:project`.
+   * Called when a database connects to such an address; taken back by disposing, which ends contact until another is
+   * registered. A transport fails with an `Error` that has a `kind` ({@link TransportErrorKind}) and may have `details`
+   * ({@link TransportErrorDetails}); anything else that it throws counts as `unreachable`. What it answers is checked.
+   */
+  registerSyncTransport(scheme: string, open: OpenTransport): Disposable;
 }

@@ -35,6 +35,8 @@ export interface OpenLocalDataOptions {
   readonly onBackgroundError?: (error: unknown) => void;
   /** How servers are reached, by the scheme of their address (such as `supabase`); http and https are built in. */
   readonly transports?: Readonly<Record<string, OpenTransport>>;
+  /** Opens what no other transport is for. Default: such addresses are refused. */
+  readonly openOtherTransport?: OpenTransport;
 }
 
 export const DEFAULT_MAX_PAYLOAD_BYTES = 1024 * 1024;
@@ -60,12 +62,21 @@ export async function openLocalData(options: OpenLocalDataOptions): Promise<Loca
       startProcessor: options.startProcessor ?? true,
       batchSize: Math.max(1, Math.trunc(options.batchSize ?? DEFAULT_BATCH_SIZE)),
       onBackgroundError: options.onBackgroundError ?? (() => undefined),
-      openTransport: (to) => (options.transports?.[schemeOf(to.url)] ?? httpTransport)(to),
+      openTransport: (to) => transportFor(to.url, options)(to),
     });
   } catch (error) {
     await opened.close();
     throw error;
   }
+}
+
+function transportFor(url: string, { transports = {}, openOtherTransport }: OpenLocalDataOptions): OpenTransport {
+  const scheme = schemeOf(url);
+  const own = Object.hasOwn(transports, scheme) ? transports[scheme] : undefined;
+  if (own !== undefined) return own;
+  const isBuiltIn = scheme === '' || scheme === 'http' || scheme === 'https';
+  // It says so where an address is none that it can reach.
+  return isBuiltIn ? httpTransport : (openOtherTransport ?? httpTransport);
 }
 
 function schemeOf(url: string): string {

@@ -9,6 +9,7 @@ import type { DataPlace } from './data-place.ts';
 import type { Engine } from './engine.ts';
 import { CannotActError, type Remedy } from './notices.ts';
 import type { Settings } from './settings.ts';
+import type { TransportRegistry } from '../worker/transport-registry.ts';
 
 export type DatabaseState =
   | { readonly kind: 'restricted' }
@@ -30,6 +31,7 @@ export class Database implements vscode.Disposable {
   readonly #context: vscode.ExtensionContext;
   readonly #log: vscode.LogOutputChannel;
   readonly #settings: () => Settings;
+  readonly #transports: TransportRegistry;
   readonly #changed = new vscode.EventEmitter<DatabaseState>();
   readonly onDidChangeState = this.#changed.event;
   #state: DatabaseState = { kind: 'closed' };
@@ -38,10 +40,16 @@ export class Database implements vscode.Disposable {
   /** Openings and closings run one after the other. */
   #turn: Promise<unknown> = Promise.resolve();
 
-  constructor(context: vscode.ExtensionContext, log: vscode.LogOutputChannel, settings: () => Settings) {
+  constructor(
+    context: vscode.ExtensionContext,
+    log: vscode.LogOutputChannel,
+    settings: () => Settings,
+    transports: TransportRegistry,
+  ) {
     this.#context = context;
     this.#log = log;
     this.#settings = settings;
+    this.#transports = transports;
   }
 
   get state(): DatabaseState {
@@ -166,7 +174,13 @@ export class Database implements vscode.Disposable {
     try {
       const { startEngine } = await import('./engine.ts');
       const workerFile = vscode.Uri.joinPath(this.#context.extensionUri, 'dist', 'worker.js').fsPath;
-      this.#engine = await startEngine({ place, settings: this.#settings(), workerFile, log: this.#log });
+      this.#engine = await startEngine({
+        place,
+        settings: this.#settings(),
+        workerFile,
+        log: this.#log,
+        transports: this.#transports,
+      });
     } catch (error) {
       this.#fail(error, place);
       return;

@@ -2,6 +2,7 @@
 import type * as vscode from 'vscode';
 import type { LocalData } from '../engine/local-data.ts';
 import { openInWorker } from '../worker/open-in-worker.ts';
+import type { TransportRegistry } from '../worker/transport-registry.ts';
 import type { DataPlace } from './data-place.ts';
 import type { Settings } from './settings.ts';
 
@@ -20,12 +21,14 @@ export interface EngineRequest {
   /** The bundled worker. */
   readonly workerFile: string;
   readonly log: vscode.LogOutputChannel;
+  readonly transports: TransportRegistry;
 }
 
-export async function startEngine({ place, settings, workerFile, log }: EngineRequest): Promise<Engine> {
+export async function startEngine({ place, settings, workerFile, log, transports }: EngineRequest): Promise<Engine> {
   await place.claim();
   const engine = await openInWorker({
     workerFile,
+    transports,
     engine: {
       dataDir: place.dataDir,
       retry: {

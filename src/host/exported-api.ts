@@ -72,6 +72,7 @@ function createApi(host: Host, onDidChange: vscode.Event<readonly Change[]>): Lo
       return new vscode.Disposable(await (await engine(host)).watchChanges(filter, args[1]));
     },
     onDidChange: (listener) => onDidChange(listener),
+    registerSyncTransport: (scheme, open) => new vscode.Disposable(host.transports.register(scheme, open)),
   };
 }
 

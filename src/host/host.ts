@@ -6,6 +6,7 @@ import type { EntityTarget } from './contributions.ts';
 import { Database } from './database.ts';
 import { createEntitiesPanel } from './entities-panel/entities-panel.ts';
 import { type Settings, readSettings } from './settings.ts';
+import { TransportRegistry } from '../worker/transport-registry.ts';
 
 export interface EntitiesPanel extends vscode.Disposable {
   /** Opens the panel, or reveals the one that is open, and goes to the target when one is given. */
@@ -17,6 +18,8 @@ export interface Host {
   readonly log: vscode.LogOutputChannel;
   readonly settings: () => Settings;
   readonly database: Database;
+  /** What other extensions registered to reach servers by. */
+  readonly transports: TransportRegistry;
   readonly changesView: ChangesView;
   readonly entitiesPanel: EntitiesPanel;
   /** Milliseconds of activation spent in this extension's own code; set once activation has ended. */
@@ -28,10 +31,11 @@ export type HostBase = Pick<Host, 'context' | 'log' | 'settings' | 'database'>;
 
 export function createHost(context: vscode.ExtensionContext): Host {
   const log = vscode.window.createOutputChannel('Local Data', { log: true });
-  const database = new Database(context, log, readSettings);
+  const transports = new TransportRegistry();
+  const database = new Database(context, log, readSettings, transports);
   const base: HostBase = { context, log, settings: readSettings, database };
   const changesView = new ChangesView(base);
   const entitiesPanel = createEntitiesPanel(base);
   context.subscriptions.push(log, database, changesView, entitiesPanel);
-  return { ...base, changesView, entitiesPanel, activationMs: 0 };
+  return { ...base, transports, changesView, entitiesPanel, activationMs: 0 };
 }

@@ -3,6 +3,7 @@
 import { Worker } from 'node:worker_threads';
 import {
   CancellationToken,
+  type Disposable,
   ErrorCodes,
   type Logger,
   type MessageConnection,
@@ -21,6 +22,8 @@ import {
 } from '../protocol/engine-rpc.ts';
 import { LocalDataError, deserializeError } from '../protocol/errors.ts';
 import { deferred } from './deferred.ts';
+import { serveTransports } from './serve-transports.ts';
+import { TransportRegistry } from './transport-registry.ts';
 
 export interface EngineThreadOptions {
   /** The bundled `worker.js`. */
@@ -29,6 +32,8 @@ export interface EngineThreadOptions {
   readonly workerData: unknown;
   /** The data directory whose lock the thread holds; none for a database in memory. */
   readonly dataDir?: string | undefined;
+  /** Reach servers whose addresses are neither http nor https. Default: none. */
+  readonly transports?: TransportRegistry;
 }
 
 export interface ThreadListeners {
@@ -44,6 +49,7 @@ export class EngineThread {
   readonly ended: Promise<Error>;
   readonly #worker: Worker;
   readonly #connection: MessageConnection;
+  readonly #transports: Disposable;
   #hasEnded = false;
 
   constructor(options: EngineThreadOptions, listeners: ThreadListeners) {
@@ -56,6 +62,7 @@ export class EngineThread {
       new PortMessageWriter(this.#worker),
       SILENT,
     );
+    this.#transports = serveTransports(this.#connection, options.transports ?? new TransportRegistry());
     this.#connection.onNotification(WIRE.snapshot, onSnapshot);
     this.#connection.onNotification(WIRE.commit, onCommit);
     this.#connection.onNotification(WIRE.progress, onProgress);
@@ -127,6 +134,7 @@ export class EngineThread {
     this.#worker.on('error', (error) => (cause = error));
     const code = await new Promise<number>((resolve) => this.#worker.once('exit', resolve));
     this.#hasEnded = true;
+    this.#transports.dispose();
     this.#connection.dispose();
     // A directory that is gone has no lock to let go of.
     if (dataDir !== undefined) await releaseLockOfEndedThread(dataDir, threadId).catch(() => undefined);

@@ -19,6 +19,7 @@ import {
 import type { LocalDataSync } from '../protocol/sync-state.ts';
 import { LocalDataError, type SerializedError, serializeError } from '../protocol/errors.ts';
 import { wireSize } from '../protocol/wire-size.ts';
+import { notify } from './notify.ts';
 
 type AnyMethod = (...args: readonly unknown[]) => unknown;
 
@@ -211,13 +212,4 @@ function partsOf(event: CommitEvent): CommitEvent[] {
     bytes += size;
   }
   return [...parts, { ...rest, changes: part, entities: [] }];
-}
-
-/** A connection that is going away takes no more messages; nobody is left to be told. */
-function notify(connection: MessageConnection, name: string, content: unknown): void {
-  try {
-    connection.sendNotification(name, content).catch(() => undefined);
-  } catch {
-    // Closed between the commit and this line.
-  }
 }

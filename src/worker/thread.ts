@@ -4,9 +4,13 @@ import { openLocalData } from '../engine/open-local-data.ts';
 import { serveThread } from './serve-thread.ts';
 import { engineOptionsSchema } from './engine-options.ts';
 
-await serveThread((onBackgroundError) => {
+await serveThread(({ reportTrouble, openTransport }) => {
   const options = engineOptionsSchema.parse(workerData);
-  return openLocalData({ ...withoutUndefined(options), onBackgroundError });
+  return openLocalData({
+    ...withoutUndefined(options),
+    onBackgroundError: reportTrouble,
+    openOtherTransport: openTransport,
+  });
 });
 
 /** Absent and undefined differ to whoever spreads defaults under these options. */
