@@ -5,6 +5,7 @@ import { systemClock } from '../../src/db/clock.ts';
 import type { Database, Session } from '../../src/db/database.ts';
 import { openDatabase } from '../../src/db/open-database.ts';
 import { LocalDataEngine } from '../../src/engine/local-data-engine.ts';
+import { httpTransport } from '../../src/sync/http-transport.ts';
 
 const circular: Record<string, unknown> = { name: 'circular' };
 circular['itself'] = circular;
@@ -48,6 +49,7 @@ describe('a step that throws', function () {
       startProcessor: true,
       batchSize: 100,
       onBackgroundError: (error) => background.push(error),
+      openTransport: httpTransport,
     });
     await data.exec('CREATE TABLE tasks (id text PRIMARY KEY, title text)');
     await data.registerEntityType({ entityType: 'Task', table: 'tasks' });

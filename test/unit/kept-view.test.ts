@@ -7,6 +7,7 @@ import { KeptViewFile } from '../../src/host/entities-panel/kept-view.ts';
 import { checkMessage } from '../../src/host/entities-panel/panel-requests.ts';
 import { type KeptView, LARGEST_VIEW, type PanelState, type PanelView } from '../../src/protocol/panel.ts';
 import { noChanges } from '../../src/protocol/changes.ts';
+import { NO_SYNC } from '../../src/protocol/sync-state.ts';
 import { ViewKeeper, withinLimit } from '../../src/webview/view-keeper.ts';
 import { EMPTY_VIEW, changeDraft, changeTypeView, typeView, viewStore } from '../../src/webview/view-state.ts';
 
@@ -101,7 +102,7 @@ describe('the panel’s keeper of its view', () => {
   };
   const open = (place: string, kept: KeptView | null): PanelState => ({
     kind: 'open',
-    snapshot: { counts: noChanges(), newest: [], entityTypes: [], processor: 'idle' },
+    snapshot: { counts: noChanges(), newest: [], entityTypes: [], processor: 'idle', sync: NO_SYNC },
     pageSize: 100,
     place,
     kept,

@@ -5,6 +5,7 @@ import type { CallOptions, LocalData } from '../../src/engine/local-data.ts';
 import { noChanges } from '../../src/protocol/changes.ts';
 import type { CommitEvent, ImportOptions, ImportProgress, ProcessorState } from '../../src/protocol/engine.ts';
 import { LocalDataError } from '../../src/protocol/errors.ts';
+import { NO_SYNC } from '../../src/protocol/sync-state.ts';
 import { acquireDataDirectoryLock } from '../../src/db/data-directory-lock.ts';
 import { serveThread } from '../../src/worker/serve-thread.ts';
 
@@ -85,6 +86,7 @@ const engine: Partial<LocalData> = {
     newest: [],
     entityTypes: [],
     processor,
+    sync: NO_SYNC,
   }),
   query: (sql, _params, options) => run(sql, options),
   exec: async (sql, _params, options) => {
