@@ -4,7 +4,7 @@ import type { JsonObject, Operation } from '../protocol/changes.ts';
 import { type PushedChange, SYNC_LIMITS } from '../protocol/sync.ts';
 import { type Rebased, isPushStage, laneOf } from '../db/change-row.ts';
 import type { CommitDraft } from '../db/commit-log.ts';
-import type { Session } from '../db/database.ts';
+import type { Parameter, Session } from '../db/database.ts';
 import { effectOf } from '../db/entity-bases.ts';
 import type { EntityTypes } from '../db/entity-types.ts';
 import { moveChanges } from '../db/move-changes.ts';
@@ -53,25 +53,78 @@ export interface PushBatch {
 
 const BATCH_BYTES = 3 * 1024 * 1024;
 
-const QUEUED = `json_build_object('seq', c.seq, 'id', c.id, 'entityType', c.entity_type, 'entityId', c.entity_id,
-  'operation', c.operation, 'data', c.data, 'previous', CASE WHEN c.operation = 'insert' THEN NULL ELSE c.previous END,
-  'result', c.result, 'rebased', c.rebased, 'timestamp', c.timestamp, 'transactionId', c.transaction_id,
-  'attempts', c.attempts, 'bytes', coalesce(pg_column_size(c.data), 0),
-  'baseVersion', coalesce(c.base_version, b.version, 0), 'baseTimestamp', coalesce(c.base_timestamp, b.timestamp, 0))`;
+/** A list of values, because names would be half of what crosses; read by {@link toQueued}. */
+const QUEUED = `json_build_array(c.seq, c.id, c.entity_type, c.entity_id, c.operation, c.data,
+  CASE WHEN c.operation = 'insert' THEN NULL ELSE c.previous END, c.result, c.rebased, c.timestamp, c.transaction_id,
+  c.attempts, coalesce(pg_column_size(c.data), 0), coalesce(c.base_version, b.version, 0),
+  coalesce(c.base_timestamp, b.timestamp, 0))`;
 
-const WITH_BASE = `local_changes c LEFT JOIN local_data.entity_bases b
-  ON b.entity_type = c.entity_type AND b.entity_id = c.entity_id`;
+const WITH_BASE = `LEFT JOIN local_data.entity_bases b ON b.entity_type = c.entity_type AND b.entity_id = c.entity_id`;
+
+async function readQueued(
+  session: Session,
+  condition: string,
+  params: readonly Parameter[],
+  limit?: number,
+): Promise<QueuedChange[]> {
+  const rows = await session.runList<QueuedRow>(
+    `SELECT json_agg(${QUEUED} ORDER BY c.seq) AS rows
+     FROM (SELECT * FROM local_changes l WHERE ${condition} ORDER BY l.seq ${limit === undefined ? '' : `LIMIT ${limit}`}) c
+     ${WITH_BASE}`,
+    params,
+  );
+  return rows.map(toQueued);
+}
+
+type QueuedRow = readonly [
+  seq: number,
+  id: string,
+  entityType: string,
+  entityId: string,
+  operation: Operation,
+  data: JsonObject | null,
+  previous: JsonObject | null,
+  result: JsonObject | null,
+  rebased: Rebased | null,
+  timestamp: number,
+  transactionId: string | null,
+  attempts: number,
+  bytes: number,
+  baseVersion: number,
+  baseTimestamp: number,
+];
+
+function toQueued(row: QueuedRow): QueuedChange {
+  const [seq, id, entityType, entityId, operation, data, previous, result, rebased, timestamp, transactionId, ...rest] =
+    row;
+  const [attempts, bytes, baseVersion, baseTimestamp] = rest;
+  const change = {
+    seq,
+    id,
+    entityType,
+    entityId,
+    operation,
+    data,
+    previous,
+    result,
+    rebased,
+    timestamp,
+    transactionId,
+  };
+  return { ...change, attempts, bytes, baseVersion, baseTimestamp };
+}
 
 /** Within the caller's transaction, because holding and cancelling out write. */
 export async function takePushBatch(context: PushContext, after: number, limit: number): Promise<PushBatch> {
   const { session, localOnly, now } = context;
-  const first = await session.runList<QueuedChange>(
-    `SELECT json_agg(${QUEUED} ORDER BY c.seq) AS rows FROM ${WITH_BASE}
-     WHERE c.seq IN (SELECT l.seq FROM local_changes l WHERE l.seq > $1 AND l.status = 'applied' AND l.origin <> 'remote'
-       AND NOT l.entity_type IN (SELECT jsonb_array_elements_text($2::jsonb)) AND NOT l.seq = ANY($3::bigint[])
-       ORDER BY l.seq LIMIT ${limit})`,
-    [after, JSON.stringify(localOnly), `{${[...context.inFlight].join(',')}}`],
+  const read = await readQueued(
+    session,
+    `l.seq > $1 AND l.status = 'applied' AND l.origin <> 'remote'
+       AND NOT l.entity_type IN (SELECT jsonb_array_elements_text($2::jsonb))`,
+    [after, JSON.stringify(localOnly)],
+    limit + context.inFlight.size,
   );
+  const first = read.filter(({ seq }) => !context.inFlight.has(seq)).slice(0, limit);
   const due = context.stuck === 0 ? [] : await dueAgain(context, now, limit);
   const bounded = boundBytes([...due, ...first].sort((a, b) => a.seq - b.seq));
   const upTo = bounded.at(-1)?.seq ?? after;
@@ -88,12 +141,8 @@ export async function takePushBatch(context: PushContext, after: number, limit: 
 
 /** Refused by something that passes: their time has come. */
 async function dueAgain({ session }: PushContext, now: number, limit: number): Promise<QueuedChange[]> {
-  return session.runList<QueuedChange>(
-    `SELECT json_agg(${QUEUED} ORDER BY c.seq) AS rows FROM ${WITH_BASE}
-     WHERE c.seq IN (SELECT l.seq FROM local_changes l WHERE l.status = 'retrying' AND ${isPushStage('l')}
-       AND l.next_attempt_at <= $1 ORDER BY l.seq LIMIT ${limit})`,
-    [now],
-  );
+  const condition = `l.status = 'retrying' AND ${isPushStage('l')} AND l.next_attempt_at <= $1`;
+  return readQueued(session, condition, [now], limit);
 }
 
 function boundBytes(changes: readonly QueuedChange[]): QueuedChange[] {
@@ -110,10 +159,10 @@ async function completeTransactions(
   const ids = new Set(changes.map((change) => change.transactionId).filter((id) => id !== null));
   const last = changes.at(-1)?.transactionId ?? null;
   if (ids.size === 0) return [...changes];
-  const members = await session.runList<QueuedChange>(
-    `SELECT json_agg(${QUEUED} ORDER BY c.seq) AS rows FROM ${WITH_BASE}
-     WHERE c.transaction_id IN (SELECT jsonb_array_elements_text($1::jsonb)) AND c.origin <> 'remote' AND ${isPushStage('c')}
-       AND c.discarded_at IS NULL AND c.seq > $2`,
+  const members = await readQueued(
+    session,
+    `l.transaction_id IN (SELECT jsonb_array_elements_text($1::jsonb)) AND l.origin <> 'remote' AND ${isPushStage('l')}
+       AND l.discarded_at IS NULL AND l.seq > $2`,
     [JSON.stringify([...ids]), changes.at(-1)?.seq ?? 0],
   );
   if (members.length === 0) return [...changes];

@@ -61,7 +61,7 @@ export async function setBinding(
 export async function addInDoubt(session: Session, seqs: readonly number[]): Promise<void> {
   await session.run(
     `UPDATE local_data.sync_binding SET in_doubt =
-       ARRAY(SELECT DISTINCT s FROM unnest(in_doubt || $1::bigint[]) AS s)`,
+       ARRAY(SELECT s FROM unnest(in_doubt) AS s UNION SELECT s FROM unnest($1::bigint[]) AS s)`,
     [`{${seqs.join(',')}}`],
   );
 }
