@@ -5,6 +5,7 @@ import { createServer } from 'node:net';
 import type { AddressInfo } from 'node:net';
 import type { ServerResponse } from 'node:http';
 import { pipeline } from 'node:stream/promises';
+import { fileURLToPath } from 'node:url';
 import { gzipSync } from 'node:zlib';
 import { LocalDataError } from '../../src/protocol/errors.ts';
 import { SYNC_LIMITS, type PushRequest } from '../../src/protocol/sync.ts';
@@ -13,6 +14,7 @@ import { spaceOfToken } from '../../src/sync/sync-engine.ts';
 import { type SyncTransport, TransportError, type TransportErrorKind } from '../../src/sync/transport.ts';
 import { type Script, ScriptedServer, answerJson } from './scripted-server.ts';
 
+const SELF_SIGNED = fileURLToPath(new URL('../fixtures/self-signed', import.meta.url));
 const TOKEN = 'secret-token-of-this-test';
 const PULLED = { epoch: 'e1', serverTime: 1, changes: [], cursor: 'c1', version: 0, more: false };
 const INFO = {
@@ -344,7 +346,9 @@ describe('The HTTP transport', () => {
     });
 
     it('from a server whose certificate is self-signed, and says how it can be trusted', async () => {
-      await using server = await ScriptedServer.startSelfSigned((_, response) => answerJson(response, PULLED));
+      await using server = await ScriptedServer.startSelfSigned(SELF_SIGNED, (_, response) =>
+        answerJson(response, PULLED),
+      );
       const transport = connect(server.url);
       const failure = await failureOf(pull(transport), 'unreachable');
       assert.equal(failure.details.code, 'DEPTH_ZERO_SELF_SIGNED_CERT');

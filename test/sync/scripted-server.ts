@@ -4,6 +4,7 @@ import { readFileSync } from 'node:fs';
 import { type IncomingMessage, type Server, type ServerResponse, createServer } from 'node:http';
 import { createServer as createTlsServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
+import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 
 export interface Asked {
@@ -26,9 +27,9 @@ export class ScriptedServer implements AsyncDisposable {
     return ScriptedServer.#listen(createServer(), 'http', script);
   }
 
-  /** With the certificate that nobody trusts. */
-  static async startSelfSigned(script: Script): Promise<ScriptedServer> {
-    const read = (name: string) => readFileSync(new URL(`../fixtures/self-signed/${name}`, import.meta.url));
+  /** With the certificate that nobody trusts, from the folder that has it (test/fixtures/self-signed). */
+  static async startSelfSigned(folder: string, script: Script): Promise<ScriptedServer> {
+    const read = (name: string) => readFileSync(join(folder, name));
     const server = createTlsServer({ key: read('key.pem'), cert: read('certificate.pem') });
     return ScriptedServer.#listen(server, 'https', script);
   }

@@ -19,7 +19,11 @@ await build({
 try {
   await runTests({
     vscodeExecutablePath: process.env['VSCODE_EXECUTABLE'] ?? path('scripts/vscode-for-tests.ts'),
-    extensionDevelopmentPath: [path('.'), path('test/fixtures/example-extension')],
+    extensionDevelopmentPath: [
+      path('.'),
+      path('test/fixtures/example-extension'),
+      path('test/fixtures/example-transport'),
+    ],
     extensionTestsPath: path('dist/test/suite.cjs'),
   });
 } catch (error) {
