@@ -161,8 +161,7 @@ async function completeTransactions(
   if (ids.size === 0) return [...changes];
   const members = await readQueued(
     session,
-    `l.transaction_id IN (SELECT jsonb_array_elements_text($1::jsonb)) AND l.origin <> 'remote' AND ${isPushStage('l')}
-       AND l.discarded_at IS NULL AND l.seq > $2`,
+    `l.transaction_id IN (SELECT jsonb_array_elements_text($1::jsonb)) AND l.origin <> 'remote' AND l.status = 'applied' AND l.seq > $2`,
     [JSON.stringify([...ids]), changes.at(-1)?.seq ?? 0],
   );
   if (members.length === 0) return [...changes];
@@ -189,6 +188,7 @@ async function holdBehindStuck(context: PushContext, changes: readonly QueuedCha
   );
   const heads = new Map(behind.filter(({ head }) => !inBatch.has(head)).map(({ seq, head }) => [seq, head]));
   for (const [seq, head] of await stuckParents(context, changes, inBatch)) if (!heads.has(seq)) heads.set(seq, head);
+  for (const [seq, head] of await stuckMembers(context, changes, inBatch)) if (!heads.has(seq)) heads.set(seq, head);
   if (heads.size === 0) return [...changes];
   for (const change of changes) {
     const { transactionId } = change;
@@ -231,6 +231,29 @@ async function stuckParents(
     [JSON.stringify(references)],
   );
   return new Map(rows.filter(({ head }) => !inBatch.has(head)).map(({ seq, head }) => [seq, head]));
+}
+
+/** Members of a transaction of which another member was not taken. */
+async function stuckMembers(
+  { session }: PushContext,
+  changes: readonly QueuedChange[],
+  inBatch: ReadonlySet<number>,
+): Promise<Map<number, number>> {
+  const ids = new Set(changes.map(({ transactionId }) => transactionId).filter((id) => id !== null));
+  if (ids.size === 0) return new Map();
+  const rows = await session.run<{ transaction_id: string; head: number }>(
+    `SELECT w.transaction_id, min(w.seq) AS head FROM local_changes w
+     WHERE w.transaction_id IN (SELECT jsonb_array_elements_text($1::jsonb)) AND NOT w.seq = ANY($2::bigint[])
+       AND w.status IN ('retrying', 'failed', 'conflicted', 'blocked') AND ${isPushStage('w')} GROUP BY w.transaction_id`,
+    [JSON.stringify([...ids]), `{${[...inBatch].join(',')}}`],
+  );
+  const heads = new Map(rows.map((row) => [row.transaction_id, row.head]));
+  return new Map(
+    changes.flatMap(({ seq, transactionId }): [number, number][] => {
+      const head = transactionId === null ? undefined : heads.get(transactionId);
+      return head === undefined ? [] : [[seq, head]];
+    }),
+  );
 }
 
 function parentsOf(

@@ -45,16 +45,22 @@ export async function settlePush(
   await accept(context, pairs);
   let refused = 0;
   let rebased = 0;
+  const waiting = new Map<string, number>();
   for (const { change, result, timestamp } of pairs) {
     if (result.outcome === 'rejected') {
       await refuse(context, change, result);
+      waiting.set(change.id, change.seq);
       refused += 1;
     }
     if (result.outcome === 'conflict') {
       if (await settleConflict(context, change, timestamp, result)) rebased += 1;
-      else refused += 1;
+      else {
+        waiting.set(change.id, change.seq);
+        refused += 1;
+      }
     }
   }
+  await holdBehind(context, pairs, waiting);
   const left = pairs.filter(({ result }) => result.outcome !== 'applied' && result.outcome !== 'duplicate');
   await settleDoubt(
     context.session,
@@ -67,6 +73,31 @@ export async function settlePush(
     rebased,
     lowestLeft: left.length === 0 ? undefined : lowest,
   };
+}
+
+/** What the server held waits here too for the change that a person must look at. */
+async function holdBehind(
+  { session, draft, now }: SettleContext,
+  pairs: readonly Pair[],
+  waiting: ReadonlyMap<string, number>,
+): Promise<void> {
+  const held = pairs.flatMap(({ change, result }) => {
+    const head = result.outcome === 'held' ? waiting.get(result.by) : undefined;
+    return head === undefined || head === change.seq ? [] : [{ s: change.seq, h: head }];
+  });
+  if (held.length === 0) return;
+  await moveChanges(
+    session,
+    {
+      from: 'applied',
+      set: 'blocked_by = h.h',
+      using: 'jsonb_to_recordset($1::jsonb) AS h(s bigint, h bigint)',
+      where: 'c.seq = h.s',
+      params: [JSON.stringify(held)],
+    },
+    draft,
+    { now, paused: false },
+  );
 }
 
 type Pair = { readonly change: QueuedChange; readonly result: PushResult };
