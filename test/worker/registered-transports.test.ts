@@ -1,5 +1,6 @@
 // Transports that are registered in one thread and used by the engine in another: the shipped worker, the example's transport.
 import assert from 'node:assert/strict';
+import type { PushedChange } from '../../src/protocol/sync.ts';
 import type { SyncState } from '../../src/protocol/sync-state.ts';
 import { LocalDataError } from '../../src/protocol/errors.ts';
 import type { OpenTransport, SyncTransport } from '../../src/sync/transport.ts';
@@ -60,6 +61,33 @@ describe('A registered transport', function () {
     await there.data.sync.whenSynced();
     assert.equal((await there.data.getEntity('Note', 'n1'))?.text, 'Remember the milk');
     assert.deepEqual((await there.data.sync.verify()).differences, []);
+  });
+
+  it('as the example makes one, holds a transaction back as a whole, and what stands behind it', async () => {
+    const transport = shelf.open({ url: 'shelf:here', token: TOKEN, space: 'team' });
+    const call = { signal: new AbortController().signal, timeoutMs: 1_000 };
+    const { epoch } = await transport.info(call);
+    const push = async (clientId: string, changes: readonly [string, string, string | null][]) => {
+      const { results } = await transport.push(
+        {
+          clientId,
+          epoch,
+          cursor: null,
+          changes: changes.map(([id, entityId, transactionId]) => insert(id, entityId, transactionId)),
+        },
+        call,
+      );
+      return results.map((result) => (result.outcome === 'held' ? `held by ${result.by}` : result.outcome));
+    };
+    assert.deepEqual(await push('ann', [['a1', 'x', null]]), ['applied']);
+    const changes: [string, string, string | null][] = [
+      ['b1', 'y', 't'],
+      ['b2', 'x', 't'],
+      ['b3', 'y', null],
+      ['b4', 'z', null],
+    ];
+    assert.deepEqual(await push('ben', changes), ['held by b2', 'conflict', 'held by b1', 'applied']);
+    assert.deepEqual(await push('ben', [['b4', 'z', null]]), ['duplicate']);
   });
 
   it('is told to be missing where nobody registered the scheme', async () => {
@@ -143,6 +171,11 @@ describe('A registered transport', function () {
     }
   });
 });
+
+function insert(id: string, entityId: string, transactionId: string | null): PushedChange {
+  const data = { by: id };
+  return { id, entityType: 'Note', entityId, operation: 'insert', data, baseVersion: 0, timestamp: 1, transactionId };
+}
 
 function stateWhere({ data }: SupervisedEngine, holds: (state: SyncState) => boolean): Promise<void> {
   return new Promise((resolve) => {
