@@ -135,6 +135,50 @@ const TARGETS: readonly Target[] = [
     unit: 'ms',
     limit: constant(300),
   },
+  {
+    what: 'push of 10,000 waiting changes',
+    asked: '≥ 5,000 a second',
+    measured: of('sync.push_per_s'),
+    unit: '/s',
+    limit: constant(5_000),
+    atLeast: true,
+  },
+  {
+    what: 'first snapshot of 100,000 entities',
+    asked: '≤ 12 s',
+    measured: of('sync.snapshot100k_s'),
+    unit: 's',
+    limit: constant(12),
+  },
+  {
+    what: 'change on A seen on B, p50',
+    asked: '≤ 40 ms',
+    measured: of('sync.seen_p50_ms'),
+    unit: 'ms',
+    limit: constant(40),
+  },
+  {
+    what: 'change on A seen on B, p99',
+    asked: '≤ 150 ms',
+    measured: of('sync.seen_p99_ms'),
+    unit: 'ms',
+    limit: constant(150),
+  },
+  {
+    what: 'delivery under load, p99',
+    asked: '≤ 500 ms',
+    measured: of('sync.load_p99_ms'),
+    unit: 'ms',
+    limit: constant(500),
+  },
+  { what: 'errors under load', asked: '0', measured: of('sync.load_errors'), unit: '', limit: constant(0) },
+  {
+    what: 'queue drains after an outage of 60 s',
+    asked: 'within one backoff step (10 s)',
+    measured: of('sync.recovery_s'),
+    unit: 's',
+    limit: constant(10),
+  },
 ];
 
 /** The asked figures beside the measured ones, then everything else that was measured. */
