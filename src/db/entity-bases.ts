@@ -29,6 +29,10 @@ export interface OverlayChange extends EntityName {
   readonly rebased: Rebased | null;
 }
 
+/**
+ * Bases are looked up one by one (`OFFSET 0` keeps it so): a plan that joins them as a whole, made while there are none,
+ * would cost the square of their number.
+ */
 const NAMES = `jsonb_to_recordset($1::jsonb) AS n(t text, e text)`;
 
 /** Changes `c` which the base does not cover: not accepted, or accepted beyond where the feed has come. */
@@ -44,7 +48,8 @@ export async function readBases(session: Session, names: readonly EntityName[]):
   const bases = await session.runList<EntityBase>(
     `SELECT json_agg(json_build_object('entityType', b.entity_type, 'entityId', b.entity_id, 'version', b.version,
        'timestamp', b.timestamp, 'data', CASE WHEN b.deleted THEN NULL ELSE b.data END)) AS rows
-     FROM ${NAMES} JOIN local_data.entity_bases b ON b.entity_type = n.t AND b.entity_id = n.e`,
+     FROM ${NAMES} CROSS JOIN LATERAL (SELECT * FROM local_data.entity_bases b
+       WHERE b.entity_type = n.t AND b.entity_id = n.e OFFSET 0) b`,
     [names.map(shortName)],
   );
   return new Map(bases.map((base) => [laneOf(base), base]));
@@ -62,7 +67,8 @@ export async function readOverlay(
     `SELECT json_agg(json_build_object('seq', c.seq, 'id', c.id, 'entityType', c.entity_type, 'entityId', c.entity_id,
        'operation', c.operation, 'data', c.data, 'previous', c.previous, 'result', c.result, 'rebased', c.rebased)
        ORDER BY c.seq) AS rows
-     FROM ${NAMES} JOIN local_changes c ON c.entity_type = n.t AND c.entity_id = n.e WHERE ${IN_OVERLAY}`,
+     FROM ${NAMES} CROSS JOIN LATERAL (SELECT * FROM local_changes c
+       WHERE c.entity_type = n.t AND c.entity_id = n.e AND ${IN_OVERLAY} OFFSET 0) c`,
     [names.map(shortName), version ?? (await feedVersion(session))],
   );
   for (const change of changes) {
@@ -155,8 +161,11 @@ async function fixBaseVersions(
   await session.run(
     `UPDATE local_changes c SET base_version = coalesce(b.version, 0), base_timestamp = coalesce(b.timestamp, 0)
      FROM jsonb_to_recordset($1::jsonb) AS n(t text, e text, v bigint)
-       LEFT JOIN local_data.entity_bases b ON b.entity_type = n.t AND b.entity_id = n.e
-     WHERE c.entity_type = n.t AND c.entity_id = n.e AND c.base_version IS NULL AND NOT c.processed_sync
+       LEFT JOIN LATERAL (SELECT version, timestamp FROM local_data.entity_bases b
+         WHERE b.entity_type = n.t AND b.entity_id = n.e OFFSET 0) b ON true
+     WHERE c.entity_id = ANY (ARRAY(SELECT r->>'e' FROM jsonb_array_elements($1::jsonb) r))
+       AND c.entity_type = ANY (ARRAY(SELECT DISTINCT r->>'t' FROM jsonb_array_elements($1::jsonb) r))
+       AND c.entity_type = n.t AND c.entity_id = n.e AND c.base_version IS NULL AND NOT c.processed_sync
        AND c.discarded_at IS NULL AND c.origin <> 'remote' AND n.v > coalesce(b.version, 0)`,
     [JSON.stringify(rows)],
   );

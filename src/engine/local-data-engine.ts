@@ -531,6 +531,8 @@ export class LocalDataEngine implements LocalData {
       const draft = new CommitDraft();
       const result = await session.transaction(async () => {
         await this.#announceWrite(session, null);
+        // Plans are made once, while tables may still be empty: what is looked up by its key must stay so.
+        await session.run(`SELECT set_config('enable_seqscan', 'off', true)`);
         return work(session, draft);
       });
       this.#publishRecorded(draft);

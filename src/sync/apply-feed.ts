@@ -90,8 +90,8 @@ async function settleEchoes(context: RemoteContext, changes: readonly FeedChange
   const { session, draft, now } = context;
   const input = JSON.stringify(mine.map(({ id, version }) => ({ id, v: version })));
   const known = await session.run<{ id: string; open: boolean }>(
-    `SELECT c.id, NOT c.processed_sync AS open FROM jsonb_to_recordset($1::jsonb) AS i(id text)
-     JOIN local_changes c ON c.id = i.id WHERE c.origin <> 'remote'`,
+    `SELECT c.id, NOT c.processed_sync AS open FROM local_changes c
+     WHERE c.id = ANY (ARRAY(SELECT i->>'id' FROM jsonb_array_elements($1::jsonb) i)) AND c.origin <> 'remote'`,
     [input],
   );
   if (known.some(({ open }) => open)) {
@@ -99,7 +99,8 @@ async function settleEchoes(context: RemoteContext, changes: readonly FeedChange
       `UPDATE local_changes c SET processed_sync = true, accepted_version = i.v, accepted_at = $2, error = NULL,
          failure = NULL, next_attempt_at = NULL, blocked_by = NULL
        FROM jsonb_to_recordset($1::jsonb) AS i(id text, v bigint)
-       WHERE c.id = i.id AND NOT c.processed_sync AND c.discarded_at IS NULL
+       WHERE c.id = ANY (ARRAY(SELECT e->>'id' FROM jsonb_array_elements($1::jsonb) e)) AND c.id = i.id
+         AND NOT c.processed_sync AND c.discarded_at IS NULL
        RETURNING ${lightColumns('c')}, old.status AS was`,
       [input, now],
     );

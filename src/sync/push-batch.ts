@@ -59,7 +59,8 @@ const QUEUED = `json_build_array(c.seq, c.id, c.entity_type, c.entity_id, c.oper
   c.attempts, coalesce(pg_column_size(c.data), 0), coalesce(c.base_version, b.version, 0),
   coalesce(c.base_timestamp, b.timestamp, 0))`;
 
-const WITH_BASE = `LEFT JOIN local_data.entity_bases b ON b.entity_type = c.entity_type AND b.entity_id = c.entity_id`;
+const WITH_BASE = `LEFT JOIN LATERAL (SELECT version, timestamp FROM local_data.entity_bases b
+  WHERE b.entity_type = c.entity_type AND b.entity_id = c.entity_id OFFSET 0) b ON true`;
 
 async function readQueued(
   session: Session,

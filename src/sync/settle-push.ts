@@ -112,10 +112,10 @@ async function accept({ session, draft, now }: SettleContext, pairs: readonly Pa
        UPDATE local_changes c SET processed_sync = true, accepted_version = i.v, accepted_at = $2, error = NULL,
          failure = NULL, next_attempt_at = NULL, blocked_by = NULL
        FROM jsonb_to_recordset($1::jsonb) AS i(s bigint, v bigint)
-       WHERE c.seq = i.s AND NOT c.processed_sync
+       WHERE c.seq = ANY ($3::bigint[]) AND c.seq = i.s AND NOT c.processed_sync
        RETURNING ${lightColumns('c')}, old.status AS was)
      SELECT json_agg(accepted) AS rows FROM accepted`,
-    [JSON.stringify(accepted), now],
+    [JSON.stringify(accepted), now, `{${accepted.map(({ s }) => s).join(',')}}`],
   );
   for (const row of rows) draft.moved(row.was, toChange(row, { now, paused: false }));
 }
