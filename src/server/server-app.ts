@@ -130,8 +130,8 @@ class SyncServer {
     routes.get('/healthz', (context) => this.#health(context));
     routes.get('/metrics', (context) => context.text(this.#metrics.toText()));
     routes.get('/openapi.json', (context) => context.json(openApiDocument()));
+    // This is also the way to `/v1/spaces/:space` itself.
     routes.use('/v1/spaces/:space/*', async (context, next) => this.#admit(context, next));
-    routes.use('/v1/spaces/:space', async (context, next) => this.#admit(context, next));
     routes.get('/v1/spaces/:space', (context) => this.#info(context));
     routes.post('/v1/spaces/:space/changes', (context) => this.#push(context));
     routes.get('/v1/spaces/:space/changes', (context) => this.#pull(context));

@@ -61,7 +61,7 @@ for (const [place, start] of Object.entries(places)) {
       const change = { id: 'same', entityId: 't1', data: { n: 1 } };
       await ann.epoch();
       const all = await Promise.all(Array.from({ length: 12 }, () => ann.push(change)));
-      const outcomes = all.map(([result]) => result?.outcome).sort();
+      const outcomes = all.map(([result]) => result?.outcome ?? '').toSorted((a, b) => a.localeCompare(b));
       assert.deepEqual(outcomes, ['applied', ...Array.from({ length: 11 }, () => 'duplicate')]);
       assert.equal((await bob.pullAll()).changes.length, 1);
     });

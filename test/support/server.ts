@@ -60,6 +60,10 @@ export interface Answer {
   readonly body: unknown;
 }
 
+export interface Sending extends Omit<RequestInit, 'headers'> {
+  readonly headers?: Readonly<Record<string, string>>;
+}
+
 /** Speaks for one client of one space. */
 export class ProtocolClient {
   readonly url: string;
@@ -79,7 +83,7 @@ export class ProtocolClient {
     return new ProtocolClient(url, space, await signToken({ space, secret: SECRET }), clientId);
   }
 
-  async request(path: string, init: RequestInit = {}): Promise<Answer> {
+  async request(path: string, init: Sending = {}): Promise<Answer> {
     const headers = { authorization: `Bearer ${this.token}`, 'content-type': 'application/json', ...init.headers };
     const response = await fetch(`${this.url}/v1/spaces/${this.space}${path}`, { ...init, headers });
     const text = await response.text();
