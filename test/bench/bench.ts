@@ -1,5 +1,5 @@
 // Measures what the project promises, on the built engine, and prints it beside what was asked. Options: `--json FILE`,
-// `--markdown FILE`, `--only PART[,PART]` (open, writes, drain, seen, import, sync, vscode, panel), `--with FILE` to add the figures of
+// `--markdown FILE`, `--only PART[,PART]` (open, writes, drain, seen, import, sync, load, vscode, panel), `--with FILE` to add the figures of
 // an earlier run. Fails when a part cannot be measured, not when a figure is missed: that the table says.
 import { readFileSync, writeFileSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
@@ -20,6 +20,7 @@ const PARTS: Readonly<Record<string, () => Promise<Part>>> = {
   import: async () => (await import('./parts-import.ts')).measureImport,
   vscode: async () => (await import('./parts-vscode.ts')).measureVscode,
   sync: async () => (await import('./parts-sync.ts')).measureSync,
+  load: async () => (await import('./parts-sync-server.ts')).measureSyncServer,
   panel: async () => (await import('./parts-panel.ts')).measurePanel,
 };
 
