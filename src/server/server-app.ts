@@ -293,16 +293,7 @@ class SyncServer {
     seconds: number,
   ): Promise<FeedPage> {
     if (this.#readers.count >= this.#parts.limits.waitingReaders) throw tooMany(5, 'Too many readers wait here.');
-    const waiting = this.#readers.enter(space, standing, limit, seconds * 1_000);
-    const { signal } = context.req.raw;
-    signal.addEventListener('abort', waiting.leave, { once: true });
-    try {
-      const now = await this.#readPage(space, standing, limit);
-      return now.count > 0 ? now : ((await waiting.page) ?? now);
-    } finally {
-      signal.removeEventListener('abort', waiting.leave);
-      waiting.leave();
-    }
+    return this.#readers.next(space, standing, limit, seconds * 1_000, context.req.raw.signal);
   }
 
   async #readPage(space: string, standing: Standing, limit: number): Promise<FeedPage> {

@@ -43,6 +43,15 @@ export interface SignTokenOptions {
   readonly now?: number;
 }
 
+/** A token that was found good is not checked again for so long: keys may change. */
+const CHECKED_MS = 60_000;
+const CHECKED_TOKENS = 10_000;
+
+interface CheckedToken {
+  readonly holder: TokenHolder;
+  readonly until: number;
+}
+
 const SHARED_ALGORITHMS = ['HS256'];
 const PUBLIC_ALGORITHMS = ['RS256', 'ES256', 'EdDSA'];
 const claimsSchema = z.object({
@@ -83,17 +92,25 @@ export function createTokenReader(options: TokenOptions, clock: ServerClock): To
     ...(issuer === undefined ? {} : { issuer }),
     ...(audience === undefined ? {} : { audience }),
   };
+  const checked = new Map<string, CheckedToken>();
   return {
     async read(authorization) {
       const token = /^Bearer +([A-Za-z0-9_.-]+)$/i.exec(authorization ?? '')?.[1];
       if (token === undefined) throw unauthenticated('A token is needed: send it as Authorization: Bearer.');
+      const known = checked.get(token);
+      if (known !== undefined && clock.now() < known.until) return known.holder;
+      checked.delete(token);
       const currentDate = new Date(clock.now());
       try {
         const { payload } =
           shared !== null && (keys === null || isSharedAlgorithm(token))
             ? await jwtVerify(token, shared, { ...common, currentDate, algorithms: SHARED_ALGORITHMS })
             : await jwtVerify(token, keyGetter(keys), { ...common, currentDate, algorithms: PUBLIC_ALGORITHMS });
-        return holderOf(payload);
+        const holder = holderOf(payload);
+        // A full list is begun anew: whoever is active is back in it at once.
+        if (checked.size >= CHECKED_TOKENS) checked.clear();
+        checked.set(token, { holder, until: Math.min(currentDate.getTime() + CHECKED_MS, (payload.exp ?? 0) * 1_000) });
+        return holder;
       } catch (error) {
         throw asRefusal(error);
       }

@@ -1,5 +1,7 @@
 // Readers who wait for something new. They hold no connection; a wake reads the feed once for all who stand at one place.
-// A wake that is lost must cost a delay, never a change: all spaces with readers are looked at every few seconds.
+// A reader who comes back to where the feed was just seen to end waits without another read. A wake that is lost must cost a
+// delay, never a change: all spaces with readers are looked at every few seconds.
+import { type Position, encodeCursor } from './cursor.ts';
 import type { FeedPage, Standing } from './read-feed.ts';
 import type { ServerClock } from './server-clock.ts';
 import type { Store } from './store.ts';
@@ -12,7 +14,7 @@ export interface WaitingReadersOptions {
   readonly sweepMs?: number;
 }
 
-export interface Waiting {
+interface Waiting {
   /** A page with something new, or null when the time is up or the server drains. */
   readonly page: Promise<FeedPage | null>;
   /** The reader has gone, or has what it needs. */
@@ -31,6 +33,16 @@ interface Place {
   isReading: boolean;
   /** Woken while reading: read again. */
   isStale: boolean;
+  /** Counts what was heard: a read says where the feed ends only if nothing was heard since it began. */
+  wakes: number;
+  /** The cursor at which the feed ends, as far as was heard; null when that must be read. */
+  end: string | null;
+  /** The last read with something new, for those who come late to it. */
+  last: { readonly key: string; readonly page: FeedPage } | null;
+  /** A read that is under way, for whoever asks the same before anything is heard. */
+  shared: { readonly key: string; readonly wakes: number; readonly page: Promise<FeedPage> } | null;
+  /** Looked at by a sweep without readers: the next one lets it go. */
+  isIdle: boolean;
 }
 
 const SWEEP_MS = 5_000;
@@ -60,10 +72,73 @@ export class WaitingReaders {
     return this.#count;
   }
 
-  /** Registers first; the caller reads once after that, so that nothing falls in between. */
-  enter(space: string, standing: Standing, limit: number, milliseconds: number): Waiting {
-    const place = this.#places.get(space) ?? { readers: new Set<Reader>(), isReading: false, isStale: false };
+  /**
+   * Answers at once where something is there, else when something comes, or with nothing when the time is up. Registers
+   * before it reads, so that nothing falls in between.
+   */
+  async next(
+    space: string,
+    standing: Standing,
+    limit: number,
+    milliseconds: number,
+    signal: AbortSignal,
+  ): Promise<FeedPage> {
+    const waiting = this.#enter(space, standing, limit, milliseconds);
+    signal.addEventListener('abort', waiting.leave, { once: true });
+    try {
+      const now = await this.#look(space, standing, limit);
+      return now.count > 0 ? now : ((await waiting.page) ?? now);
+    } finally {
+      signal.removeEventListener('abort', waiting.leave);
+      waiting.leave();
+    }
+  }
+
+  /** Without a read where the reader stands at the feed's end, or comes late to what others were just given. */
+  async #look(space: string, standing: Standing, limit: number): Promise<FeedPage> {
+    const place = this.#placeOf(space);
+    const key = keyOf(standing, limit);
+    if (place.last?.key === key) return place.last.page;
+    if (standing !== null && place.end === encodeCursor(space, standing)) return emptyPage(standing, place.end);
+    return this.#readShared(space, place, standing, limit);
+  }
+
+  #readShared(space: string, place: Place, standing: Standing, limit: number): Promise<FeedPage> {
+    const key = keyOf(standing, limit);
+    if (place.shared?.key === key && place.shared.wakes === place.wakes) return place.shared.page;
+    const { wakes } = place;
+    const page = this.#options.read(space, standing, limit).then((page) => {
+      if (place.wakes === wakes && !page.more) place.end = page.cursor;
+      if (page.count > 0) place.last = { key, page };
+      return page;
+    });
+    const shared = { key, wakes, page };
+    place.shared = shared;
+    const forget = (): void => {
+      if (place.shared === shared) place.shared = null;
+    };
+    page.then(forget, forget);
+    return page;
+  }
+
+  #placeOf(space: string): Place {
+    const place = this.#places.get(space) ?? {
+      readers: new Set<Reader>(),
+      isReading: false,
+      isStale: false,
+      wakes: 0,
+      end: null,
+      last: null,
+      shared: null,
+      isIdle: false,
+    };
+    place.isIdle = false;
     this.#places.set(space, place);
+    return place;
+  }
+
+  #enter(space: string, standing: Standing, limit: number, milliseconds: number): Waiting {
+    const place = this.#placeOf(space);
     let leave: () => void = () => undefined;
     const page = new Promise<FeedPage | null>((resolve, reject) => {
       const cancelTimer = this.#options.clock.setTimer(() => reader.settle(null), milliseconds);
@@ -71,7 +146,6 @@ export class WaitingReaders {
         cancelTimer();
         if (!place.readers.delete(reader)) return;
         this.#count -= 1;
-        if (place.readers.size === 0 && this.#places.get(space) === place) this.#places.delete(space);
       };
       const reader: Reader = {
         standing,
@@ -132,6 +206,7 @@ export class WaitingReaders {
   #wake(space: string): void {
     const place = this.#places.get(space);
     if (place === undefined) return;
+    heard(place);
     if (place.isReading) place.isStale = true;
     else void this.#readFor(space, place);
   }
@@ -141,18 +216,20 @@ export class WaitingReaders {
     try {
       do {
         place.isStale = false;
-        await Promise.all([...groupsOf(place.readers).values()].map((readers) => this.#readOnce(space, readers)));
+        await Promise.all(
+          [...groupsOf(place.readers).values()].map((readers) => this.#readOnce(space, place, readers)),
+        );
       } while (place.isStale && place.readers.size > 0);
     } finally {
       place.isReading = false;
     }
   }
 
-  async #readOnce(space: string, readers: readonly Reader[]): Promise<void> {
+  async #readOnce(space: string, place: Place, readers: readonly Reader[]): Promise<void> {
     const [first] = readers;
     if (first === undefined) return;
     try {
-      const page = await this.#options.read(space, first.standing, first.limit);
+      const page = await this.#readShared(space, place, first.standing, first.limit);
       if (page.count > 0) for (const reader of readers) reader.settle(page);
     } catch (error) {
       // While the database is away they go on waiting: the next sweep tries again.
@@ -173,6 +250,11 @@ export class WaitingReaders {
     const next = async (): Promise<void> => {
       for (let entry = waiting.pop(); entry !== undefined; entry = waiting.pop()) {
         const [space, place] = entry;
+        if (place.readers.size === 0) {
+          if (place.isIdle) this.#places.delete(space);
+          place.isIdle = true;
+        }
+        heard(place);
         if (place.isReading) place.isStale = true;
         else await this.#readFor(space, place);
       }
@@ -184,11 +266,25 @@ export class WaitingReaders {
 function groupsOf(readers: Iterable<Reader>): ReadonlyMap<string, Reader[]> {
   const groups = new Map<string, Reader[]>();
   for (const reader of readers) {
-    const { standing, limit } = reader;
-    const key = standing === null ? `${limit}` : `${limit} ${standing.epoch} ${standing.version} ${standing.id}`;
+    const key = keyOf(reader.standing, reader.limit);
     const group = groups.get(key);
     if (group === undefined) groups.set(key, [reader]);
     else group.push(reader);
   }
   return groups;
+}
+
+function emptyPage({ epoch, version }: Position, cursor: string): FeedPage {
+  return { epoch, changes: '[]', count: 0, cursor, version, more: false };
+}
+
+function keyOf(standing: Standing, limit: number): string {
+  return standing === null ? `${limit}` : `${limit} ${standing.epoch} ${standing.version} ${standing.id}`;
+}
+
+/** Something may have come: what was seen of the feed's end no longer holds. */
+function heard(place: Place): void {
+  place.wakes += 1;
+  place.end = null;
+  place.last = null;
 }
