@@ -111,7 +111,11 @@ export class SyncEngine implements LocalDataSync {
   readonly #pushWake: Wake;
   /** Ends a long poll, so that the next pull answers at once. */
   #longPoll: AbortController | undefined;
-  #pulls = 0;
+  /** Pulls are numbered; the last that brought all the server had. */
+  #pullsBegun = 0;
+  #caughtUp = 0;
+  /** The next pull is not to wait at the server. */
+  #isPullWanted = false;
   /** Nothing that may go waits at or below this `seq`. */
   #pushedUpTo = 0;
   /** Taken for a push whose answer is not written down yet: never taken a second time. */
@@ -218,24 +222,25 @@ export class SyncEngine implements LocalDataSync {
   async whenSynced(): Promise<void> {
     const binding = this.#requireBinding();
     if (binding.paused) throw new LocalDataError('SYNC_NOT_CONNECTED', 'You work offline. Go online first.');
-    await this.#until(() => this.#obstacle !== undefined || (this.#isInContact && this.#isLinked()));
-    // A pull that begins after now sees all that was there when this was called.
-    const wanted = this.#pulls + 1;
-    this.#longPoll?.abort();
-    this.#pushWake.wake();
-    await this.#until(
-      () =>
-        this.#obstacle !== undefined ||
-        this.#binding?.paused === true ||
-        this.#binding?.connected !== true ||
-        (this.#isInContact &&
-          this.#isLinked() &&
-          this.#pulls >= wanted &&
-          this.#waiting() === 0 &&
-          this.#state.inFlight === 0),
-    );
+    for (;;) {
+      this.#pushWake.wake();
+      await this.#untilOrEnded(() => this.#isLinked() && this.#waiting() === 0 && this.#inFlight.size === 0);
+      // Only a pull that begins after the last change was accepted brings all of them back.
+      const wanted = this.#pullsBegun + 1;
+      this.#isPullWanted = true;
+      this.#longPoll?.abort();
+      await this.#untilOrEnded(() => this.#caughtUp >= wanted);
+      if (this.#waiting() === 0 && this.#inFlight.size === 0) return;
+    }
+  }
+
+  /** While in contact; throws where contact cannot be waited for. */
+  async #untilOrEnded(isSo: () => boolean): Promise<void> {
+    const isEnded = (): boolean =>
+      this.#obstacle !== undefined || this.#binding?.paused === true || this.#binding?.connected !== true;
+    await this.#until(() => isEnded() || (this.#isInContact && isSo()));
     if (this.#obstacle !== undefined) throw this.#obstacle.error;
-    if (!this.#isInContact) throw new LocalDataError('SYNC_NOT_CONNECTED', 'Contact with the server was ended.');
+    if (isEnded()) throw new LocalDataError('SYNC_NOT_CONNECTED', 'Contact with the server was ended.');
   }
 
   async state(): Promise<SyncState> {
@@ -590,8 +595,10 @@ export class SyncEngine implements LocalDataSync {
     while (!signal.aborted) {
       const poll = new AbortController();
       this.#longPoll = poll;
-      const wait = hasMore ? 0 : LIMITS.waitSeconds;
-      const begun = this.#pulls + 1;
+      const wait = hasMore || this.#isPullWanted ? 0 : LIMITS.waitSeconds;
+      this.#isPullWanted = false;
+      this.#pullsBegun += 1;
+      const begun = this.#pullsBegun;
       const page = await this.#pullOnce(transport, AbortSignal.any([signal, poll.signal]), wait, poll.signal);
       if (signal.aborted) return;
       this.#longPoll = undefined;
@@ -605,8 +612,8 @@ export class SyncEngine implements LocalDataSync {
         await new Wake(this.#parts.clock).wait(signal, ECHO_PAUSE);
       await this.#applyPage(page);
       if (!page.more) {
-        this.#pulls = begun;
-        this.#show({});
+        this.#caughtUp = begun;
+        this.#tellListeners();
       }
     }
   }
@@ -948,6 +955,10 @@ export class SyncEngine implements LocalDataSync {
       this.#shown = JSON.stringify(next);
       this.#parts.onState(next);
     }
+    this.#tellListeners();
+  }
+
+  #tellListeners(): void {
     for (const listener of this.#listeners) listener();
   }
 
@@ -961,16 +972,17 @@ export class SyncEngine implements LocalDataSync {
   }
 
   async #until(isSo: () => boolean): Promise<void> {
-    if (isSo() || this.#closed) return;
-    await new Promise<void>((resolve) => {
-      const listener = (): void => {
-        if (!isSo() && !this.#closed) return;
-        this.#listeners.delete(listener);
-        resolve();
-      };
-      this.#listeners.add(listener);
-    });
-    if (this.#closed) throw new LocalDataError('ENGINE_CLOSED', 'The database is closed. Open it again.');
+    if (isSo()) return;
+    if (!this.#closed)
+      await new Promise<void>((resolve) => {
+        const listener = (): void => {
+          if (!isSo() && !this.#closed) return;
+          this.#listeners.delete(listener);
+          resolve();
+        };
+        this.#listeners.add(listener);
+      });
+    if (this.#closed && !isSo()) throw new LocalDataError('ENGINE_CLOSED', 'The database is closed. Open it again.');
   }
 }
 
