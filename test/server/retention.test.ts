@@ -1,0 +1,80 @@
+// What time takes away, run by a clock that is moved by hand, on the server without sockets: and that whoever needs it is told.
+import assert from 'node:assert/strict';
+import { VirtualClock } from '../support/virtual-clock.ts';
+import { SECRET, createServerApp, openServerStore, signToken, toChange } from '../support/server.ts';
+
+const DAY = 86_400_000;
+const HOUR = 3_600_000;
+
+describe('retention', () => {
+  it('cuts the feed, tells readers from before, and keeps ids and deleted entities for 180 days', async () => {
+    const clock = new VirtualClock();
+    const store = await openServerStore({ memory: true });
+    let ids = 0;
+    const newId = (): string => `id-${(ids += 1)}`;
+    const app = createServerApp({ store, clock, newId, secret: SECRET, retention: { feedDays: 10, everyMs: HOUR } });
+    try {
+      const token = await signToken({ space: 'mine', secret: SECRET, now: clock.now(), expiresIn: '1000d' });
+      const ask = async (path: string, body?: object): Promise<readonly [number, Record<string, unknown>]> => {
+        const headers = { authorization: `Bearer ${token}`, 'content-type': 'application/json' };
+        const sent = body === undefined ? {} : { method: 'POST', body: JSON.stringify(body) };
+        const response = await app.fetch(new Request(`http://server/v1/spaces/mine${path}`, { headers, ...sent }));
+        return [response.status, (await response.json()) as Record<string, unknown>];
+      };
+      const [, { epoch }] = await ask('');
+      assert.match(String(epoch), /^id-\d+$/, 'the epoch is none of the given values');
+      const push = (...changes: object[]) => ask('/changes', { clientId: 'ann', epoch, cursor: null, changes });
+      const count = async (table: string): Promise<number> => {
+        const text = `SELECT count(*) AS count FROM local_data_sync.${table}`;
+        const [row] = await store.run<{ count: number }>({ name: '', text }, []);
+        return row?.count ?? -1;
+      };
+      /** Moves on, and waits until what the clock started has cleared the space. */
+      const pass = async (milliseconds: number): Promise<void> => {
+        await ask('');
+        clock.advance(milliseconds);
+        const end = performance.now() + 10_000;
+        const text = `SELECT retained_at FROM local_data_sync.spaces`;
+        for (;;) {
+          const [row] = await store.run<{ retained_at: number }>({ name: '', text }, []);
+          // The next timer is set when all is done.
+          if (row?.retained_at === clock.now() && clock.waits.includes(HOUR)) return;
+          assert.ok(performance.now() < end, 'retention did not run');
+        }
+      };
+
+      const first = toChange({ id: 'one', entityId: 't1', timestamp: 1 });
+      await push(first, toChange({ id: 'two', entityId: 't2', timestamp: 1 }));
+      const [, { cursor: early }] = await ask('/changes?limit=1');
+      await push(toChange({ id: 'gone', entityId: 't2', operation: 'delete', baseVersion: 2 }));
+      const [, { cursor: late }] = await ask('/changes');
+      assert.deepEqual([await count('feed'), await count('applied_changes'), await count('entities')], [3, 3, 2]);
+
+      await pass(11 * DAY);
+      assert.deepEqual([await count('feed'), await count('applied_changes'), await count('entities')], [0, 3, 2]);
+      const code = ([status, body]: readonly [number, Record<string, unknown>]) => [
+        status,
+        (body['error'] as { code: string } | undefined)?.code,
+      ];
+      assert.deepEqual(code(await ask(`/changes?after=${String(early)}`)), [410, 'CURSOR_EXPIRED']);
+      assert.deepEqual(code(await ask('/changes')), [410, 'CURSOR_EXPIRED']);
+      assert.deepEqual(
+        code(await ask(`/changes?after=${String(late)}`)),
+        [200, undefined],
+        'it stands where the feed begins',
+      );
+      const [, again] = await push(first);
+      assert.deepEqual(again['results'], [{ outcome: 'duplicate', id: 'one', version: 1 }]);
+
+      await pass(160 * DAY);
+      assert.deepEqual([await count('applied_changes'), await count('entities')], [3, 2]);
+      await pass(11 * DAY);
+      assert.deepEqual([await count('applied_changes'), await count('entities')], [0, 1]);
+      const [, snapshot] = await ask('/snapshot');
+      assert.equal(snapshot['total'], 1);
+    } finally {
+      await app.close();
+      await store.close();
+    }
+  });
+});
