@@ -2,7 +2,7 @@
 // permanent: the same change would be refused again.
 import { z } from 'zod';
 import type { JsonObject, JsonValue, Operation } from '../protocol/changes.ts';
-import { type PushedChange, SYNC_LIMITS, pushedChangeSchema } from '../protocol/sync.ts';
+import { type PushedChange, pushedChangeSchema } from '../protocol/sync.ts';
 
 export interface Refusal {
   readonly code: string;
@@ -204,9 +204,4 @@ function invalid(message: string, field?: string): Refusal {
 
 export function refusal(code: string, message: string, field?: string): Refusal {
   return field === undefined ? { code, message } : { code, message, field };
-}
-
-/** The limits of a server; never above what the protocol allows. */
-export function changeBytesLimit(wanted: number | undefined): number {
-  return Math.min(wanted ?? SYNC_LIMITS.changeBytes, SYNC_LIMITS.changeBytes);
 }

@@ -1,7 +1,7 @@
 // Applies a page of the feed: bases, entities, the audit trail and the cursor move in the caller's one transaction. An
 // entity with local changes that wait becomes base + overlay. What cannot be applied here is set aside and shown; the
 // feed goes on.
-import type { Change, ChangeStatus, Entity, Failure } from '../protocol/changes.ts';
+import type { ChangeStatus, Entity, Failure } from '../protocol/changes.ts';
 import { type FeedChange, feedChangeSchema } from '../protocol/sync.ts';
 import { type ChangeRow, laneOf, lightColumns, toChange } from '../db/change-row.ts';
 import type { CommitDraft } from '../db/commit-log.ts';
@@ -298,9 +298,4 @@ function failureOf(error: unknown, now: number): Failure {
     };
   }
   return { ...base, code: 'INTERNAL', message: String(error) };
-}
-
-/** Counts what is set aside. */
-export function isSetAside(change: Change): boolean {
-  return change.origin === 'remote' && change.status === 'failed';
 }
