@@ -97,6 +97,8 @@ class SyncServer {
     this.#rate = new RateLimit(clock, limits.requestsPerSecond, limits.requestsAtOnce);
     this.#logger = logger;
     this.#newId = newId;
+    // First what may refuse its options: readers have a timer from the start.
+    this.#retention = new Retention({ store, clock, logger, metrics: this.#metrics, ...options.retention });
     this.#readers = new WaitingReaders({
       store,
       clock,
@@ -104,7 +106,6 @@ class SyncServer {
       onReadFailed: (error) => logger.warn({ error: describeError(error) }, 'the feed could not be read or told'),
       ...(options.sweepMs === undefined ? {} : { sweepMs: options.sweepMs }),
     });
-    this.#retention = new Retention({ store, clock, logger, metrics: this.#metrics, ...options.retention });
     this.#addGauges();
     this.#addRoutes();
   }

@@ -707,7 +707,7 @@ export class SyncEngine implements LocalDataSync {
         if (options.onServerChanged !== 'start-anew') throw serverChanged(present);
         await this.#startAnew(epoch);
       }
-      await this.#parts.write((session) => setBinding(session, { url: options.url, connected: true }));
+      await this.#parts.write((session) => setBinding(session, { url: options.url, connected: true, paused: false }));
     }
     this.#binding = await this.#parts.read(readBinding);
   }

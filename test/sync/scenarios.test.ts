@@ -494,6 +494,16 @@ describe('synchronisation', () => {
     assert.ok(savedAt <= appliedAt && appliedAt <= acceptedAt && acceptedAt <= seenInFeedAt);
   });
 
+  it('goes online again by connecting, after a person worked offline', async () => {
+    const a = await connected();
+    await a.sync.goOffline();
+    await a.upsertEntity('Task', 't1', { title: 'offline' });
+    assert.equal((await a.listChanges()).changes[0]?.reason, 'you work offline');
+    await a.sync.connect({ url: server.url, token });
+    await a.sync.whenSynced();
+    assert.equal((await a.listChanges()).changes[0]?.status, 'synced');
+  });
+
   it('says what is wrong with an address, a token or a server that is not there', async () => {
     const a = await client();
     const refused = async (
