@@ -4,7 +4,8 @@ import { mkdir } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
 import { PGlite, type Transaction } from '@electric-sql/pglite';
 import { acquireDataDirectoryLock } from '../db/data-directory-lock.ts';
-import type { FeedListener, SqlRow, SqlSession, SqlValue, Statement, Store } from './store.ts';
+import { SentStatements } from './sent-statements.ts';
+import type { FeedListener, SqlRow, SqlTransaction, SqlValue, Statement, Store } from './store.ts';
 
 const INT8 = 20;
 const JSON_TEXT = 114;
@@ -48,10 +49,16 @@ class EmbeddedStore implements Store {
     return runOn<T>(this.#pglite, statement, values);
   }
 
-  transaction<T>(work: (session: SqlSession) => Promise<T>): Promise<T> {
-    return this.#pglite.transaction((transaction) =>
-      work({ run: (statement, values) => runOn(transaction, statement, values) }),
-    );
+  transaction<T>(work: (session: SqlTransaction) => Promise<T>): Promise<T> {
+    return this.#pglite.transaction(async (transaction) => {
+      const sent = new SentStatements();
+      const result = await work({
+        run: (statement, values) => sent.add(runOn(transaction, statement, values)),
+        send: (statement, values) => void sent.add(runOn(transaction, statement, values)),
+      });
+      await sent.done();
+      return result;
+    });
   }
 
   /** Several servers in one process may share this store: each hears what any of them says. */

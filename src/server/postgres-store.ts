@@ -1,8 +1,10 @@
 // The store on a real Postgres: a bounded pool for the statements, one connection of its own that listens. Whatever is lost
 // there is made up for: a reconnect says so, and so every reader looks again.
+import { Socket } from 'node:net';
 import pg from 'pg';
 import type { ServerClock } from './server-clock.ts';
-import type { FeedListener, SqlRow, SqlSession, SqlValue, Statement, Store } from './store.ts';
+import { SentStatements } from './sent-statements.ts';
+import type { FeedListener, SqlRow, SqlTransaction, SqlValue, Statement, Store } from './store.ts';
 
 export interface PostgresStoreOptions {
   readonly databaseUrl: string;
@@ -53,6 +55,8 @@ class PostgresStore implements Store {
       keepAlive: true,
       application_name: 'local-data-server',
       types,
+      pipeline: true,
+      stream: () => new StepSocket(),
     });
     // A connection that breaks while idle is replaced by the pool; without a listener the process would end.
     this.#pool.on('error', () => undefined);
@@ -71,15 +75,22 @@ class PostgresStore implements Store {
     }
   }
 
-  async transaction<T>(work: (session: SqlSession) => Promise<T>): Promise<T> {
+  async transaction<T>(work: (session: SqlTransaction) => Promise<T>): Promise<T> {
     const client = await this.#connect();
+    const sent = new SentStatements();
     let isBroken = false;
     try {
-      await client.query('BEGIN ISOLATION LEVEL READ COMMITTED');
-      const result = await work({ run: (statement, values) => runOn(client, statement, values) });
-      await client.query('COMMIT');
+      void sent.add(client.query('BEGIN ISOLATION LEVEL READ COMMITTED'));
+      const result = await work({
+        run: (statement, values) => sent.add(runOn(client, statement, values)),
+        send: (statement, values) => void sent.add(runOn(client, statement, values)),
+      });
+      // Goes with what was sent last. Where one of them failed, Postgres makes a ROLLBACK of it.
+      void sent.add(client.query('COMMIT'));
+      await sent.done();
       return result;
     } catch (error) {
+      await sent.settled();
       // A connection on which not even this works must not go back into the pool.
       await client.query('ROLLBACK').catch(() => (isBroken = true));
       throw error;
@@ -122,6 +133,13 @@ class PostgresStore implements Store {
     } catch (error) {
       throw new NoConnectionError(error);
     }
+  }
+}
+
+/** Statements that are sent in one step of the program leave in one write: the driver asks for one write each. */
+class StepSocket extends Socket {
+  override uncork(): void {
+    process.nextTick(() => super.uncork());
   }
 }
 

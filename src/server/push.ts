@@ -1,5 +1,5 @@
-// One push, one transaction: the space's lock first, then what is known, then the decision, then all rows in bulk. Nothing is
-// told to anybody before the commit.
+// One push, one transaction: the space's lock first, then what is known, then the decision, then all rows in bulk. Goes to
+// the database in two steps, one that reads and one that writes. Nothing is told to anybody before the commit.
 import { canonicalJson } from '../protocol/canonical-json.ts';
 import type { JsonObject } from '../protocol/changes.ts';
 import { type FieldWrite, type PushResult, pushRequestSchema } from '../protocol/sync.ts';
@@ -12,7 +12,7 @@ import {
   readChange,
   refusal,
 } from './change-rules.ts';
-import { decodeCursor, epochChanged } from './cursor.ts';
+import { type Position, decodeCursor, epochChanged, verifyPosition } from './cursor.ts';
 import {
   type AppliedChange,
   type KnownChange,
@@ -23,9 +23,10 @@ import {
 } from './decide-push.ts';
 import type { ServerClock } from './server-clock.ts';
 import { CONFLICT_BYTES, type ServerLimits } from './server-limits.ts';
-import { type SpaceOrigin, lockSpace, verifyInSpace } from './spaces.ts';
-import { type EntityRow, STATEMENTS } from './statements.ts';
-import type { SqlSession, Store } from './store.ts';
+import { type GrownFeed, feedChangeJson } from './read-feed.ts';
+import { type SpaceOrigin, createSpace, lockSpace, readIdAt } from './spaces.ts';
+import { type EntityRow, STATEMENTS, type SpaceRow } from './statements.ts';
+import type { SqlSession, SqlTransaction, Store } from './store.ts';
 import { SyncRequestError } from './sync-request-error.ts';
 import { withTimeLimit } from './time-limit.ts';
 import type { TokenHolder } from './tokens.ts';
@@ -42,30 +43,36 @@ export interface PushParts {
 export interface PushOutcome {
   readonly epoch: string;
   readonly results: readonly PushResult[];
-  /** Whether the feed has grown. */
-  readonly hasGrown: boolean;
+  /** What the push has added to the feed; null where that is nothing. */
+  readonly grown: GrownFeed | null;
 }
 
 interface Push {
   readonly clientId: string;
   readonly epoch: string;
-  readonly cursor: string | null;
+  readonly standing: Position | null;
   readonly changes: readonly ReadChange[];
 }
 
+/** What a push finds, all of it as it is under the space's lock. */
+interface Found {
+  readonly row: SpaceRow;
+  readonly idAtCursor: string | null;
+  readonly entities: ReadonlyMap<string, PresentEntity>;
+  readonly known: ReadonlyMap<string, KnownChange>;
+}
+
 export async function push(parts: PushParts, holder: TokenHolder, body: unknown): Promise<PushOutcome> {
-  const request = readPush(parts.limits, body);
+  const request = readPush(holder.space, parts.limits, body);
   return parts.store.transaction(async (session) => {
-    const row = await lockSpace(session, holder.space, parts.origin);
+    const { row, idAtCursor, entities, known } = await lockAndRead(session, holder.space, request, parts.origin);
     if (request.epoch !== row.epoch) throw epochChanged();
-    if (request.cursor !== null) {
-      await verifyInSpace(session, holder.space, row, decodeCursor(holder.space, request.cursor, 'cursor'));
-    }
+    if (request.standing !== null) verifyPosition(request.standing, row, idAtCursor);
     const decision = await decidePush({
       clientId: request.clientId,
       changes: request.changes,
-      entities: await readEntities(session, holder.space, request.changes),
-      known: await readKnown(session, holder.space, request.changes),
+      entities,
+      known,
       version: row.version,
       now: parts.clock.now(),
       rules: parts.rules,
@@ -73,12 +80,56 @@ export async function push(parts: PushParts, holder: TokenHolder, body: unknown)
       ...refuser(parts, holder, request.clientId),
     });
     requireAnswerable(decision.results);
-    await write(session, holder.space, request.clientId, parts.clock.now(), row.version, decision);
-    return { epoch: row.epoch, results: decision.results, hasGrown: decision.applied.length > 0 };
+    write(session, holder.space, request.clientId, parts.clock.now(), row.version, decision);
+    const grown = grownFeed(holder.space, row, request.clientId, decision);
+    return { epoch: row.epoch, results: decision.results, grown };
   });
 }
 
-function readPush(limits: ServerLimits, body: unknown): Push {
+/** All in one step: the database runs the lock first, and only when it has it what follows. */
+async function lockAndRead(
+  session: SqlSession,
+  space: string,
+  { standing, changes }: Pick<Push, 'standing' | 'changes'>,
+  origin: SpaceOrigin,
+): Promise<Found> {
+  const [row, idAtCursor, entities, known] = await Promise.all([
+    lockSpace(session, space),
+    standing === null ? null : readIdAt(session, space, standing),
+    readEntities(session, space, changes),
+    readKnown(session, space, changes),
+  ]);
+  if (row !== null) return { row, idAtCursor, entities, known };
+  await createSpace(session, space, origin);
+  return lockAndRead(session, space, { standing, changes }, origin);
+}
+
+function grownFeed(space: string, row: SpaceRow, clientId: string, { applied }: PushDecision): GrownFeed | null {
+  const last = applied.at(-1);
+  if (last === undefined) return null;
+  const after = { epoch: row.epoch, version: row.version, id: row.last_id };
+  const end = { epoch: row.epoch, version: last.version, id: last.change.id };
+  const bytes = applied.reduce((sum, { entityBytes, dataBytes }) => sum + entityBytes + dataBytes, 0);
+  return {
+    space,
+    after,
+    end,
+    count: applied.length,
+    bytes,
+    changes: () => applied.map((one) => jsonOf(one, clientId)),
+  };
+}
+
+function jsonOf({ version, change, operation, entity, data, timestamp }: AppliedChange, clientId: string): string {
+  const { id, entityType, entityId, transactionId } = change;
+  return feedChangeJson(
+    { version, id, clientId, entityType, entityId, operation, timestamp, transactionId },
+    entity === null ? null : JSON.stringify(entity),
+    data === null ? null : JSON.stringify(data),
+  );
+}
+
+function readPush(space: string, limits: ServerLimits, body: unknown): Push {
   const parsed = pushRequestSchema.safeParse(body);
   if (!parsed.success) {
     const [issue] = parsed.error.issues;
@@ -98,7 +149,8 @@ function readPush(limits: ServerLimits, body: unknown): Push {
       field: 'clientId',
     });
   }
-  return { clientId, epoch, cursor, changes: changes.map((change) => readChange(change, limits.changeBytes)) };
+  const standing = cursor === null ? null : decodeCursor(space, cursor, 'cursor');
+  return { clientId, epoch, standing, changes: changes.map((change) => readChange(change, limits.changeBytes)) };
 }
 
 async function readKnown(
@@ -198,27 +250,27 @@ function requireAnswerable(results: readonly PushResult[]): void {
   }
 }
 
-async function write(
-  session: SqlSession,
+function write(
+  session: SqlTransaction,
   space: string,
   clientId: string,
   now: number,
   versionBefore: number,
   { entities, applied, remembered, version }: PushDecision,
-): Promise<void> {
+): void {
   if (entities.length > 0) {
-    await session.run(STATEMENTS.writeEntities, [space, `[${entities.map(entityJson).join(',')}]`, now]);
+    session.send(STATEMENTS.writeEntities, [space, `[${entities.map(entityJson).join(',')}]`, now]);
   }
   if (applied.length > 0) {
-    await session.run(STATEMENTS.appendFeed, [space, `[${applied.map(feedJson).join(',')}]`, now, clientId]);
+    session.send(STATEMENTS.appendFeed, [space, `[${applied.map(feedJson).join(',')}]`, now, clientId]);
   }
   if (remembered.length > 0) {
     const rows = remembered.map(({ id, version, payloadHash }) => ({ id, version, payload_hash: payloadHash }));
-    await session.run(STATEMENTS.rememberIds, [space, JSON.stringify(rows), now]);
+    session.send(STATEMENTS.rememberIds, [space, JSON.stringify(rows), now]);
   }
   const last = applied.at(-1);
   if (version > versionBefore && last !== undefined) {
-    await session.run(STATEMENTS.moveSpace, [space, version, last.change.id]);
+    session.send(STATEMENTS.moveSpace, [space, version, last.change.id]);
   }
 }
 

@@ -1,5 +1,6 @@
 // Reads pages of the feed: in the order of versions, ending where a transaction ends, verified against the cursor they go on
 // from. What the database keeps as JSON text goes out as that text.
+import type { FeedChange } from '../protocol/sync.ts';
 import { type Position, encodeCursor, verifyPosition } from './cursor.ts';
 import { PAGE_BYTES } from './server-limits.ts';
 import { type SpaceOrigin, readSpace } from './spaces.ts';
@@ -14,6 +15,18 @@ export interface FeedPage {
   readonly cursor: string;
   readonly version: number;
   readonly more: boolean;
+}
+
+/** What a push has added: the changes that follow `after`, up to `end`. */
+export interface GrownFeed {
+  readonly space: string;
+  readonly after: Position;
+  readonly end: Position;
+  readonly count: number;
+  /** As the feed counts them. */
+  readonly bytes: number;
+  /** Each as JSON, made when somebody wants them. */
+  readonly changes: () => readonly string[];
 }
 
 /** Where a reader stands; null at the feed's start. */
@@ -95,7 +108,7 @@ function pageOf(space: string, row: SpaceRow, position: Position, rows: readonly
 }
 
 function changeJson(row: FilledRow): string {
-  const head = JSON.stringify({
+  const head = {
     version: row.row_version,
     id: row.id,
     clientId: row.client_id,
@@ -104,8 +117,30 @@ function changeJson(row: FilledRow): string {
     operation: row.operation,
     timestamp: row.timestamp,
     transactionId: row.transaction_id,
-  });
-  return `${head.slice(0, -1)},"entity":${row.entity ?? 'null'},"data":${row.data ?? 'null'}}`;
+  };
+  return feedChangeJson(head, row.entity, row.data);
+}
+
+/** Of the entity and the data as JSON texts. */
+export function feedChangeJson(
+  head: Omit<FeedChange, 'entity' | 'data' | 'operation'> & { readonly operation: string },
+  entity: string | null,
+  data: string | null,
+): string {
+  return `${JSON.stringify(head).slice(0, -1)},"entity":${entity ?? 'null'},"data":${data ?? 'null'}}`;
+}
+
+/** The page for those who stood where the push began, without a look at the database; null where it is too much for one. */
+export function pageOfGrown({ space, after, end, count, bytes, changes }: GrownFeed): FeedPage | null {
+  if (bytes > PAGE_BYTES) return null;
+  return {
+    epoch: after.epoch,
+    changes: `[${changes().join(',')}]`,
+    count,
+    cursor: encodeCursor(space, end),
+    version: end.version,
+    more: false,
+  };
 }
 
 export function pageJson({ epoch, changes, cursor, version, more }: FeedPage, serverTime: number): string {

@@ -30,13 +30,16 @@ async function readInTime(
   bodyBytes: number,
   milliseconds: number,
 ): Promise<string> {
-  const reader: ReadableStreamDefaultReader<Uint8Array> | undefined = request.body?.getReader();
-  if (reader === undefined) return '';
+  // A length that was said is held to by HTTP itself; the body then needs no look at each of its parts.
+  const isBounded = request.headers.has('content-length');
+  const reader = isBounded ? null : (request.body?.getReader() ?? null);
+  const bytes = async (): Promise<Uint8Array> =>
+    reader === null ? new Uint8Array(await request.arrayBuffer()) : readParts(reader, bodyBytes);
   try {
-    return await withTimeLimit(clock, milliseconds, () => readText(reader, bodyBytes));
+    return decodeUtf8(await withTimeLimit(clock, milliseconds, bytes));
   } catch (error) {
     // What still comes is not wanted, whatever becomes of it.
-    void reader.cancel().catch(() => undefined);
+    void reader?.cancel().catch(() => undefined);
     if (error instanceof SyncRequestError) throw error;
     if (error instanceof TimeLimitError) {
       throw new SyncRequestError('REQUEST_TIMEOUT', `The body did not arrive within ${milliseconds} ms.`, {
@@ -47,7 +50,7 @@ async function readInTime(
   }
 }
 
-async function readText(reader: ReadableStreamDefaultReader<Uint8Array>, bodyBytes: number): Promise<string> {
+async function readParts(reader: ReadableStreamDefaultReader<Uint8Array>, bodyBytes: number): Promise<Uint8Array> {
   const chunks: Uint8Array[] = [];
   let bytes = 0;
   for (;;) {
@@ -57,8 +60,12 @@ async function readText(reader: ReadableStreamDefaultReader<Uint8Array>, bodyByt
     if (bytes > bodyBytes) throw tooLarge(bodyBytes);
     chunks.push(value);
   }
+  return Buffer.concat(chunks);
+}
+
+function decodeUtf8(bytes: Uint8Array): string {
   try {
-    return new TextDecoder('utf-8', { fatal: true }).decode(Buffer.concat(chunks));
+    return new TextDecoder('utf-8', { fatal: true }).decode(bytes);
   } catch {
     throw new SyncRequestError('INVALID_REQUEST', 'The body is no UTF-8.');
   }

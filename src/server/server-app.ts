@@ -29,6 +29,7 @@ import { readSpace } from './spaces.ts';
 import type { Store } from './store.ts';
 import { SyncRequestError } from './sync-request-error.ts';
 import { type Right, type TokenHolder, type TokenOptions, createTokenReader } from './tokens.ts';
+import { Turns } from './turns.ts';
 import { WaitingReaders } from './waiting-readers.ts';
 
 export interface ServerAppOptions extends TokenOptions {
@@ -60,12 +61,13 @@ interface Variables {
   code: string;
 }
 
+type PlainHeaders = Readonly<Record<string, string>>;
 type RequestContext = Context<{ Variables: Variables }>;
 
 const bucketSchema = z.coerce.number().int().min(0).max(255);
 const bucketQuerySchema = snapshotQuerySchema;
 const PROTOCOLS = [SYNC_PROTOCOL_VERSION];
-const JSON_TYPE = { 'content-type': 'application/json; charset=utf-8' };
+const JSON_TYPE = 'application/json; charset=utf-8';
 
 export function createServerApp(options: ServerAppOptions): ServerApp {
   const server = new SyncServer(options);
@@ -83,6 +85,7 @@ class SyncServer {
   readonly #rate: RateLimit;
   readonly #readers: WaitingReaders;
   readonly #retention: Retention;
+  readonly #turns = new Turns();
   readonly #metrics = new Metrics();
   readonly #logger: ServerLogger;
   readonly #newId: () => string;
@@ -129,8 +132,10 @@ class SyncServer {
       throw new SyncRequestError('NOT_FOUND', 'There is nothing at this address.');
     });
     routes.get('/healthz', (context) => this.#health(context));
-    routes.get('/metrics', (context) => context.text(this.#metrics.toText()));
-    routes.get('/openapi.json', (context) => context.json(openApiDocument()));
+    routes.get('/metrics', (context) =>
+      answer(context, this.#metrics.toText(), 200, { 'content-type': 'text/plain; charset=utf-8' }),
+    );
+    routes.get('/openapi.json', (context) => answerJson(context, openApiDocument()));
     // This is also the way to `/v1/spaces/:space` itself.
     routes.use('/v1/spaces/:space/*', async (context, next) => this.#admit(context, next));
     routes.get('/v1/spaces/:space', (context) => this.#info(context));
@@ -176,9 +181,6 @@ class SyncServer {
     const requestId = this.#newId();
     context.set('requestId', requestId);
     await next();
-    context.header('x-request-id', requestId);
-    context.header(PROTOCOL_HEADER, String(SYNC_PROTOCOL_VERSION));
-    context.header('cache-control', 'no-store');
     const { status } = context.res;
     const route = routeOf(context.req.path);
     const ms = performance.now() - started;
@@ -202,7 +204,7 @@ class SyncServer {
     if (known.status >= 500) {
       this.#logger.error({ requestId: context.get('requestId'), error: describeError(error) }, 'a request failed');
     }
-    return known.toResponse();
+    return answerJson(context, known.body, known.status, known.extras.headers);
   }
 
   #asKnown(error: unknown): SyncRequestError {
@@ -216,12 +218,12 @@ class SyncServer {
   }
 
   async #health(context: RequestContext): Promise<Response> {
-    if (this.#isDraining) return context.json({ status: 'draining', protocols: PROTOCOLS }, 503);
+    if (this.#isDraining) return answerJson(context, { status: 'draining', protocols: PROTOCOLS }, 503);
     try {
       await this.#parts.store.run({ name: 'health', text: 'SELECT 1 AS one' }, []);
-      return context.json({ status: 'ok', protocols: PROTOCOLS }, 200);
+      return answerJson(context, { status: 'ok', protocols: PROTOCOLS });
     } catch {
-      return context.json({ status: 'unavailable', protocols: PROTOCOLS }, 503);
+      return answerJson(context, { status: 'unavailable', protocols: PROTOCOLS }, 503);
     }
   }
 
@@ -248,7 +250,7 @@ class SyncServer {
     const { store, origin, limits, clock } = this.#parts;
     const { epoch, version } = await readSpace(store, holder.space, origin);
     const { changes, bodyBytes, changeBytes, waitSeconds } = limits;
-    return context.json({
+    return answerJson(context, {
       epoch,
       space: holder.space,
       version,
@@ -263,12 +265,15 @@ class SyncServer {
     const holder = requireRight(context, 'write');
     const { clock, limits } = this.#parts;
     const body = await readJsonBody(context.req.raw, clock, limits);
-    const { epoch, results, hasGrown } = await push(this.#parts, holder, body);
-    if (hasGrown) this.#readers.committed(holder.space);
+    const { epoch, results } = await this.#turns.take(holder.space, async () => {
+      const outcome = await push(this.#parts, holder, body);
+      if (outcome.grown !== null) this.#readers.committed(outcome.grown);
+      return outcome;
+    });
     for (const { outcome } of results) {
       this.#metrics.count('local_data_changes_total', 'Pushed changes by outcome.', `outcome="${outcome}"`);
     }
-    return context.json({ epoch, serverTime: clock.now(), results: [...results] } satisfies PushResponse);
+    return answerJson(context, { epoch, serverTime: clock.now(), results: [...results] } satisfies PushResponse);
   }
 
   async #pull(context: RequestContext): Promise<Response> {
@@ -283,7 +288,7 @@ class SyncServer {
         ? await this.#readPage(space, standing, rows)
         : await this.#waitForPage(context, space, standing, rows, seconds);
     this.#metrics.count('local_data_delivered_total', 'Changes that were delivered to readers.', '', page.count);
-    return context.body(pageJson(page, clock.now()), 200, JSON_TYPE);
+    return answer(context, pageJson(page, clock.now()));
   }
 
   async #waitForPage(
@@ -307,12 +312,12 @@ class SyncServer {
     const { space } = requireRight(context, 'read');
     const { page, limit = this.#parts.limits.changes } = parseQuery(context, snapshotQuerySchema);
     const rows = Math.min(limit, this.#parts.limits.changes);
-    return context.body(await readSnapshotPage(this.#parts, space, page, rows), 200, JSON_TYPE);
+    return answer(context, await readSnapshotPage(this.#parts, space, page, rows));
   }
 
   async #digest(context: RequestContext): Promise<Response> {
     const { space } = requireRight(context, 'read');
-    return context.json(await readDigest(this.#parts, space));
+    return answerJson(context, await readDigest(this.#parts, space));
   }
 
   async #bucket(context: RequestContext): Promise<Response> {
@@ -323,8 +328,26 @@ class SyncServer {
     }
     const { page, limit = this.#parts.limits.changes } = parseQuery(context, bucketQuerySchema);
     const rows = Math.min(limit, this.#parts.limits.changes);
-    return context.body(await readBucketPage(this.#parts, space, bucket.data, page, rows), 200, JSON_TYPE);
+    return answer(context, await readBucketPage(this.#parts, space, bucket.data, page, rows));
   }
+}
+
+function answerJson(context: RequestContext, body: unknown, status = 200, headers?: PlainHeaders): Response {
+  return answer(context, JSON.stringify(body), status, headers);
+}
+
+/** Made in one piece: a header that is added to an answer later makes another answer of it, at twenty times the price. */
+function answer(context: RequestContext, body: string, status = 200, headers: PlainHeaders = {}): Response {
+  return new Response(body, {
+    status,
+    headers: {
+      'content-type': JSON_TYPE,
+      'x-request-id': context.get('requestId'),
+      [PROTOCOL_HEADER]: String(SYNC_PROTOCOL_VERSION),
+      'cache-control': 'no-store',
+      ...headers,
+    },
+  });
 }
 
 /** Fixed names for the log and the counts. */

@@ -1,4 +1,4 @@
-// A space's row: made when its first token comes by, and asked for whether a cursor still stands for what it did.
+// A space's row: made when its first token comes by, and locked by whoever pushes into it.
 import { type Position, verifyPosition } from './cursor.ts';
 import { STATEMENTS, type SpaceRow } from './statements.ts';
 import type { SqlSession } from './store.ts';
@@ -10,26 +10,28 @@ export interface SpaceOrigin {
 }
 
 export async function readSpace(session: SqlSession, space: string, origin: SpaceOrigin): Promise<SpaceRow> {
-  return (await findSpace(session, space, 'readSpace')) ?? createSpace(session, space, origin, 'readSpace');
+  return (await findSpace(session, space)) ?? createSpace(session, space, origin);
 }
 
-/** The first statement of a push's transaction: the others wait for it until this one is done. */
-export async function lockSpace(session: SqlSession, space: string, origin: SpaceOrigin): Promise<SpaceRow> {
-  return (await findSpace(session, space, 'lockSpace')) ?? createSpace(session, space, origin, 'lockSpace');
+/**
+ * The first statement of a push's transaction: other pushes of the space wait until this one is done, and what is read by
+ * later statements is what they left. Null where the space is not there yet.
+ */
+export async function lockSpace(session: SqlSession, space: string): Promise<SpaceRow | null> {
+  const [row] = await session.run<SpaceRow>(STATEMENTS.lockSpace, [space]);
+  return row ?? null;
 }
 
-type Look = 'readSpace' | 'lockSpace';
-
-async function findSpace(session: SqlSession, space: string, look: Look): Promise<SpaceRow | undefined> {
-  const [row] = await session.run<SpaceRow>(STATEMENTS[look], [space]);
-  return row;
+async function findSpace(session: SqlSession, space: string): Promise<SpaceRow | null> {
+  const [row] = await session.run<SpaceRow>(STATEMENTS.readSpace, [space]);
+  return row ?? null;
 }
 
 /** Two at once make one: the second finds what the first made. */
-async function createSpace(session: SqlSession, space: string, origin: SpaceOrigin, look: Look): Promise<SpaceRow> {
+export async function createSpace(session: SqlSession, space: string, origin: SpaceOrigin): Promise<SpaceRow> {
   await session.run(STATEMENTS.createSpace, [space, origin.newEpoch(), origin.now()]);
-  const row = await findSpace(session, space, look);
-  if (row === undefined) throw new Error('A space that was just made is not there.');
+  const row = await findSpace(session, space);
+  if (row === null) throw new Error('A space that was just made is not there.');
   return row;
 }
 
@@ -41,6 +43,12 @@ export async function verifyInSpace(
   position: Position,
 ): Promise<void> {
   const isAtEdge = position.version >= row.version || position.version <= row.feed_from;
-  const [there] = isAtEdge ? [] : await session.run<{ id: string }>(STATEMENTS.readChangeAt, [space, position.version]);
-  verifyPosition(position, row, there?.id ?? null);
+  const idThere = isAtEdge ? null : await readIdAt(session, space, position);
+  verifyPosition(position, row, idThere);
+}
+
+/** The id of the change that the feed has at the position's version; null where it has none. */
+export async function readIdAt(session: SqlSession, space: string, { version }: Position): Promise<string | null> {
+  const [there] = await session.run<{ id: string }>(STATEMENTS.readChangeAt, [space, version]);
+  return there?.id ?? null;
 }

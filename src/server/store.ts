@@ -23,10 +23,18 @@ export interface FeedListener {
   onGap(): void;
 }
 
+export interface SqlTransaction extends SqlSession {
+  /** Not waited for: what fails here fails the transaction at its end. */
+  send(statement: Statement, values: readonly SqlValue[]): void;
+}
+
 /** `run` of the store itself is one statement in its own transaction. */
 export interface Store extends SqlSession {
-  /** READ COMMITTED; everything or nothing. */
-  transaction<T>(work: (session: SqlSession) => Promise<T>): Promise<T>;
+  /**
+   * READ COMMITTED; everything or nothing. Statements run one after the other in the order in which they are given, also
+   * those that are given without waiting for the one before: then they go in one step to the database and back.
+   */
+  transaction<T>(work: (session: SqlTransaction) => Promise<T>): Promise<T>;
   /** Tells the other servers of this database. */
   notify(spaces: readonly string[]): Promise<void>;
   /** Hears the other servers until the store is closed. */

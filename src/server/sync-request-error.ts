@@ -51,10 +51,6 @@ export class SyncRequestError extends Error {
       },
     };
   }
-
-  toResponse(headers: Readonly<Record<string, string>> = {}): Response {
-    return Response.json(this.body, { status: this.status, headers: { ...headers, ...this.extras.headers } });
-  }
 }
 
 export const STATUS_OF_CODE: Readonly<Record<SyncErrorCode, number>> = STATUS;

@@ -1,8 +1,9 @@
-// Readers who wait for something new. They hold no connection; a wake reads the feed once for all who stand at one place.
-// A reader who comes back to where the feed was just seen to end waits without another read. A wake that is lost must cost a
+// Readers who wait for something new. They hold no connection; a wake reads the feed once for all who stand at one place,
+// and not at all for those who stood where a push of this very server began: they are given what it wrote. A reader who
+// comes back to where the feed was just seen to end waits without another read. A wake that is lost must cost a
 // delay, never a change: all spaces with readers are looked at every few seconds.
 import { type Position, encodeCursor } from './cursor.ts';
-import type { FeedPage, Standing } from './read-feed.ts';
+import { type FeedPage, type GrownFeed, type Standing, pageOfGrown } from './read-feed.ts';
 import type { ServerClock } from './server-clock.ts';
 import type { Store } from './store.ts';
 
@@ -37,8 +38,8 @@ interface Place {
   wakes: number;
   /** The cursor at which the feed ends, as far as was heard; null when that must be read. */
   end: string | null;
-  /** The last read with something new, for those who come late to it. */
-  last: { readonly key: string; readonly page: FeedPage } | null;
+  /** The last page with something new, for those who come late to it. */
+  last: { readonly after: string; readonly page: FeedPage } | null;
   /** A read that is under way, for whoever asks the same before anything is heard. */
   shared: { readonly key: string; readonly wakes: number; readonly page: Promise<FeedPage> } | null;
   /** Looked at by a sweep without readers: the next one lets it go. */
@@ -97,8 +98,8 @@ export class WaitingReaders {
   /** Without a read where the reader stands at the feed's end, or comes late to what others were just given. */
   async #look(space: string, standing: Standing, limit: number): Promise<FeedPage> {
     const place = this.#placeOf(space);
-    const key = keyOf(standing, limit);
-    if (place.last?.key === key) return place.last.page;
+    const { last } = place;
+    if (last !== null && last.page.count <= limit && last.after === placeOf(standing)) return last.page;
     if (standing !== null && place.end === encodeCursor(space, standing)) return emptyPage(standing, place.end);
     return this.#readShared(space, place, standing, limit);
   }
@@ -109,7 +110,7 @@ export class WaitingReaders {
     const { wakes } = place;
     const page = this.#options.read(space, standing, limit).then((page) => {
       if (place.wakes === wakes && !page.more) place.end = page.cursor;
-      if (page.count > 0) place.last = { key, page };
+      if (page.count > 0) place.last = { after: placeOf(standing), page };
       return page;
     });
     const shared = { key, wakes, page };
@@ -170,9 +171,9 @@ export class WaitingReaders {
   }
 
   /** Something was committed here: for the readers of this server at once, for those of others by one notice for many. */
-  committed(space: string): void {
-    this.#wake(space);
-    this.#unsent.add(space);
+  committed(grown: GrownFeed): void {
+    this.#give(grown);
+    this.#unsent.add(grown.space);
     this.#sending ??= this.#send().finally(() => {
       this.#sending = null;
     });
@@ -201,6 +202,25 @@ export class WaitingReaders {
         this.#options.onReadFailed(error);
       }
     }
+  }
+
+  /** To those who stood where it begins; the others, who missed something before, are woken. */
+  #give(grown: GrownFeed): void {
+    const place = this.#places.get(grown.space);
+    if (place === undefined) return;
+    const page = place.readers.size === 0 || place.isReading ? null : pageOfGrown(grown);
+    if (page === null) {
+      this.#wake(grown.space);
+      return;
+    }
+    heard(place);
+    const after = placeOf(grown.after);
+    for (const reader of place.readers) {
+      if (page.count <= reader.limit && placeOf(reader.standing) === after) reader.settle(page);
+    }
+    place.end = page.cursor;
+    place.last = { after, page };
+    if (place.readers.size > 0) void this.#readFor(grown.space, place);
   }
 
   #wake(space: string): void {
@@ -279,7 +299,11 @@ function emptyPage({ epoch, version }: Position, cursor: string): FeedPage {
 }
 
 function keyOf(standing: Standing, limit: number): string {
-  return standing === null ? `${limit}` : `${limit} ${standing.epoch} ${standing.version} ${standing.id}`;
+  return `${limit} ${placeOf(standing)}`;
+}
+
+function placeOf(standing: Standing): string {
+  return standing === null ? '' : `${standing.epoch} ${standing.version} ${standing.id}`;
 }
 
 /** Something may have come: what was seen of the feed's end no longer holds. */
