@@ -2,6 +2,7 @@
 import * as vscode from 'vscode';
 import { type AnyCommand, type CommandDefinition, registerCommand } from './command.ts';
 import { adoptDatabase } from './commands/adopt-database.ts';
+import { connectToServer } from './commands/connect-to-server.ts';
 import { copyDiagnostics } from './commands/copy-diagnostics.ts';
 import { copyError } from './commands/copy-error.ts';
 import { copyJson } from './commands/copy-json.ts';
@@ -10,15 +11,20 @@ import { createSampleData } from './commands/create-sample-data.ts';
 import { deleteAllData } from './commands/delete-all-data.ts';
 import { deleteEntity } from './commands/delete-entity.ts';
 import { discardChange } from './commands/discard-change.ts';
+import { disconnectFromServer } from './commands/disconnect-from-server.ts';
 import { editChange } from './commands/edit-change.ts';
+import { goOnline } from './commands/go-online.ts';
 import { importEntities } from './commands/import-entities.ts';
+import { keepMine } from './commands/keep-mine.ts';
 import { loadMore } from './commands/load-more.ts';
+import { networkConditions } from './commands/network-conditions.ts';
 import { openEntities } from './commands/open-entities.ts';
 import { openEntity } from './commands/open-entity.ts';
 import { pauseProcessing } from './commands/pause-processing.ts';
 import { processNow } from './commands/process-now.ts';
 import { recordChange } from './commands/record-change.ts';
 import { registerEntityType } from './commands/register-entity-type.ts';
+import { resolveConflict } from './commands/resolve-conflict.ts';
 import { restoreChange } from './commands/restore-change.ts';
 import { resumeProcessing } from './commands/resume-processing.ts';
 import { retryChange } from './commands/retry-change.ts';
@@ -29,10 +35,17 @@ import { saveEdit } from './commands/save-edit.ts';
 import { showChange } from './commands/show-change.ts';
 import { showDataLocation } from './commands/show-data-location.ts';
 import { showLog } from './commands/show-log.ts';
+import { showReceipt } from './commands/show-receipt.ts';
+import { showSyncStatus } from './commands/show-sync-status.ts';
+import { signIn } from './commands/sign-in.ts';
+import { syncNow } from './commands/sync-now.ts';
+import { takeTheirs } from './commands/take-theirs.ts';
 import { tryAgain } from './commands/try-again.ts';
 import { undoImport } from './commands/undo-import.ts';
 import { upsertEntity } from './commands/upsert-entity.ts';
 import { usePersonalDatabase } from './commands/use-personal-database.ts';
+import { verifyAgainstServer } from './commands/verify-against-server.ts';
+import { workOffline } from './commands/work-offline.ts';
 import type { CommandId } from './contributions.ts';
 import type { Host } from './host.ts';
 
@@ -68,6 +81,19 @@ const definitions: { readonly [Id in CommandId]: CommandDefinition<Id> } = {
   'localData.change.openEntity': openEntity,
   'localData.change.copyError': copyError,
   'localData.change.copyJson': copyJson,
+  'localData.change.showReceipt': showReceipt,
+  'localData.conflict.resolve': resolveConflict,
+  'localData.conflict.keepMine': keepMine,
+  'localData.conflict.takeTheirs': takeTheirs,
+  'localData.sync.connect': connectToServer,
+  'localData.sync.disconnect': disconnectFromServer,
+  'localData.sync.now': syncNow,
+  'localData.sync.goOffline': workOffline,
+  'localData.sync.goOnline': goOnline,
+  'localData.sync.signIn': signIn,
+  'localData.sync.showStatus': showSyncStatus,
+  'localData.sync.verify': verifyAgainstServer,
+  'localData.sync.networkConditions': networkConditions,
   'localData.changes.loadMore': loadMore,
 };
 

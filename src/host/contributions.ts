@@ -1,5 +1,6 @@
 // Every command, setting, view, menu entry and context key, declared once; package.json's `contributes` is generated
 // from this file. Must not import `vscode`, since the generator runs in plain Node.
+import { CONFLICT_POLICIES } from '../protocol/sync-state.ts';
 import type { ChangesElement, GroupId } from './changes-view/elements.ts';
 
 /** The argument types are carried by `args` alone, which has no value at run time. */
@@ -19,6 +20,12 @@ export type ChangeTargets = readonly [target?: ChangeTarget, selected?: readonly
 export interface EntityTarget {
   readonly entityType?: string;
   readonly entityId?: string;
+}
+
+/** For programs; a person is asked for what is missing. */
+export interface GivenServer {
+  readonly url?: string;
+  readonly token?: string;
 }
 
 function command<Args extends readonly unknown[] = readonly []>(
@@ -62,6 +69,19 @@ export const COMMANDS = {
   'localData.change.openEntity': command<ChangeTargets>('Open Entity', onChange),
   'localData.change.copyError': command<ChangeTargets>('Copy Error', onChange),
   'localData.change.copyJson': command<ChangeTargets>('Copy as JSON', onChange),
+  'localData.change.showReceipt': command<ChangeTargets>('Show Receipt', onChange),
+  'localData.conflict.resolve': command<ChangeTargets>('Resolve Conflict…', { ...onChange, icon: '$(git-compare)' }),
+  'localData.conflict.keepMine': command<ChangeTargets>('Keep Mine', { ...onChange, icon: '$(device-desktop)' }),
+  'localData.conflict.takeTheirs': command<ChangeTargets>('Take Theirs', { ...onChange, icon: '$(cloud)' }),
+  'localData.sync.connect': command<readonly [server?: GivenServer]>('Connect to Server…', { icon: '$(plug)' }),
+  'localData.sync.disconnect': command('Disconnect from Server…', { icon: '$(debug-disconnect)' }),
+  'localData.sync.now': command('Sync Now', { icon: '$(sync)' }),
+  'localData.sync.goOffline': command('Work Offline', { icon: '$(debug-pause)' }),
+  'localData.sync.goOnline': command('Go Online', { icon: '$(debug-continue)' }),
+  'localData.sync.signIn': command<readonly [server?: GivenServer]>('Sign In…', { icon: '$(key)' }),
+  'localData.sync.showStatus': command('Show Sync Status', { icon: '$(info)' }),
+  'localData.sync.verify': command('Verify Against Server', { icon: '$(checklist)' }),
+  'localData.sync.networkConditions': command('Network Conditions…', { icon: '$(beaker)' }),
   'localData.changes.loadMore': command<readonly [group?: GroupId]>('Load More', onChange),
 } as const;
 
@@ -77,6 +97,8 @@ export const CONTEXT_KEYS = {
   /** Something failed and a person can retry it. */
   hasFailed: 'localData.hasFailed',
   paused: 'localData.paused',
+  /** A `SyncStatus`. */
+  sync: 'localData.sync',
   /** Databases of folders that are gone from where they were. */
   hasUnclaimed: 'localData.hasUnclaimed',
 } as const;
@@ -96,8 +118,10 @@ export const SCHEMES = {
 } as const;
 
 export interface SettingContribution {
-  readonly type: 'string' | 'number' | 'boolean';
-  readonly default: string | number | boolean;
+  readonly type: 'string' | 'number' | 'boolean' | 'object';
+  readonly default: string | number | boolean | object;
+  /** Of an object: what each of its values is. */
+  readonly additionalProperties?: object;
   readonly markdownDescription: string;
   readonly minimum?: number;
   readonly maximum?: number;
@@ -171,6 +195,21 @@ export const SETTINGS = {
     scope: 'window',
     markdownDescription:
       'The largest payload a change may carry, in bytes of JSON. Larger ones are refused when they are recorded.',
+  },
+  'localData.sync.rules': {
+    type: 'object',
+    default: {},
+    scope: 'resource',
+    markdownDescription:
+      'How entity types take part in synchronisation, by type; `*` stands for all that are not named. `"sync": false` keeps a type on this machine; `"conflicts"` says what becomes of a field that was written here and on the server. `.localdata/localdata.json` of the workspace may say the same under `"sync"`, and wins.',
+    additionalProperties: {
+      type: 'object',
+      additionalProperties: false,
+      properties: {
+        sync: { type: 'boolean', default: true },
+        conflicts: { type: 'string', enum: CONFLICT_POLICIES, default: 'merge' },
+      },
+    },
   },
 } as const satisfies Record<string, SettingContribution>;
 export type SettingId = keyof typeof SETTINGS;

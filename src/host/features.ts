@@ -7,6 +7,7 @@ import { registerViewDocuments } from './documents/view-documents.ts';
 import type { Host } from './host.ts';
 import { registerStartUp } from './start-up.ts';
 import { registerStatusBar } from './status-bar.ts';
+import { registerSyncStatusBar } from './sync/sync-status-bar.ts';
 
 export const features: readonly ((host: Host) => vscode.Disposable)[] = [
   registerCommands,
@@ -14,5 +15,6 @@ export const features: readonly ((host: Host) => vscode.Disposable)[] = [
   registerEditDocuments,
   registerSchemaDocuments,
   registerStatusBar,
+  registerSyncStatusBar,
   registerStartUp,
 ];

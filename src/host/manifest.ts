@@ -91,7 +91,8 @@ function menus(): Record<string, MenuEntry[]> {
 }
 
 function viewTitle(): MenuEntry[] {
-  const paused = CONTEXT_KEYS.paused;
+  const { paused, sync } = CONTEXT_KEYS;
+  const connected = `${ready} && ${sync} && ${sync} != not-configured`;
   const entries: [CommandId, string, string][] = [
     ['localData.recordChange', ready, 'navigation@1'],
     ['localData.openEntities', ready, 'navigation@2'],
@@ -100,6 +101,15 @@ function viewTitle(): MenuEntry[] {
     ['localData.pauseProcessing', `${ready} && !${paused}`, '1_processing@1'],
     ['localData.processNow', ready, '1_processing@2'],
     ['localData.retryType', ready, '1_processing@3'],
+    ['localData.sync.now', `${connected} && ${sync} != paused`, 'navigation@5'],
+    ['localData.sync.goOnline', `${sync} == paused`, 'navigation@5'],
+    ['localData.sync.connect', `${ready} && !(${connected})`, '1_sync@1'],
+    ['localData.sync.showStatus', connected, '1_sync@1'],
+    ['localData.sync.goOffline', `${connected} && ${sync} != paused`, '1_sync@2'],
+    ['localData.sync.signIn', `${sync} == sign-in-needed`, '1_sync@3'],
+    ['localData.sync.verify', connected, '1_sync@4'],
+    ['localData.sync.networkConditions', connected, '1_sync@5'],
+    ['localData.sync.disconnect', connected, '1_sync@6'],
     ['localData.import', ready, '2_data@1'],
     ['localData.undoImport', ready, '2_data@2'],
     ['localData.registerEntityType', ready, '2_data@3'],
@@ -118,6 +128,9 @@ function viewTitle(): MenuEntry[] {
 
 function inline(): MenuEntry[] {
   return [
+    { command: 'localData.conflict.keepMine', when: can('resolve'), group: 'inline@1' },
+    { command: 'localData.conflict.takeTheirs', when: can('resolve'), group: 'inline@2' },
+    { command: 'localData.conflict.resolve', when: can('resolve'), group: 'inline@3' },
     { command: 'localData.change.retry', when: can('retry'), group: 'inline@1' },
     { command: 'localData.change.edit', when: can('edit'), group: 'inline@2' },
     { command: 'localData.change.discard', when: can('discard'), group: 'inline@3' },
@@ -128,6 +141,9 @@ function inline(): MenuEntry[] {
 
 function contextMenu(): MenuEntry[] {
   return [
+    { command: 'localData.conflict.resolve', when: `${can('resolve')} && !listMultiSelection`, group: '0_conflict@1' },
+    { command: 'localData.conflict.keepMine', when: can('resolve'), group: '0_conflict@2' },
+    { command: 'localData.conflict.takeTheirs', when: can('resolve'), group: '0_conflict@3' },
     { command: 'localData.change.retry', when: can('retry'), group: '1_repair@1' },
     { command: 'localData.change.edit', when: `${can('edit')} && !listMultiSelection`, group: '1_repair@2' },
     { command: 'localData.change.discard', when: can('discard'), group: '1_repair@3' },
@@ -135,6 +151,7 @@ function contextMenu(): MenuEntry[] {
     { command: 'localData.change.retryGroup', when: can('retryGroup'), group: '1_repair@1' },
     { command: 'localData.change.show', when: `${can('change')} && !listMultiSelection`, group: '2_look@1' },
     { command: 'localData.change.openEntity', when: `${can('entity')} && !listMultiSelection`, group: '2_look@2' },
+    { command: 'localData.change.showReceipt', when: `${can('change')} && !listMultiSelection`, group: '2_look@3' },
     { command: 'localData.change.copyError', when: can('error'), group: '3_copy@1' },
     { command: 'localData.change.copyJson', when: can('change'), group: '3_copy@2' },
   ];
@@ -173,6 +190,7 @@ function viewsWelcome(): object[] {
         link('Create Sample Data', 'localData.createSampleData'),
         link('Import…', 'localData.import'),
         link('Record Change…', 'localData.recordChange'),
+        link('Connect to Server…', 'localData.sync.connect'),
       ],
     },
     {

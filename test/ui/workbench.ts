@@ -22,6 +22,15 @@ export class Workbench {
     return this.#activity().locator('.badge-content');
   }
 
+  /** How the server is, in the status bar. */
+  serverItem(): Locator {
+    return this.page.locator('[id="vibestack.local-data.localData.sync"]');
+  }
+
+  networkItem(): Locator {
+    return this.page.locator('[id="vibestack.local-data.localData.network"]');
+  }
+
   statusBarItem(): Locator {
     return this.page.locator('[id="vibestack.local-data.localData.status"]');
   }

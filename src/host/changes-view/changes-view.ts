@@ -2,12 +2,16 @@
 // of groups that are expanded and never holds more than has been asked for.
 import * as vscode from 'vscode';
 import { type Change, noChanges } from '../../protocol/changes.ts';
+import type { SyncState, SyncStatus } from '../../protocol/sync-state.ts';
 import { CHANGES_VIEW_ID, CONTEXT_KEYS, type ChangeTarget } from '../contributions.ts';
 import type { DatabaseState } from '../database.ts';
-import type { HostBase } from '../host.ts';
+import type { HostWithSync } from '../host.ts';
+import { factsOf, isConfigured } from '../sync/sync-words.ts';
 import {
+  type ActionElement,
   type ChangeElement,
   type ChangesElement,
+  type FactElement,
   GROUPS,
   GROUP_IDS,
   type GroupId,
@@ -24,8 +28,15 @@ const REFRESH_EVERY_MS = 250;
 /** The most `listChanges` gives at once. */
 const LARGEST_READ = 1_000;
 
+/** What helps in a state that needs a person, as a line to click. */
+const ACTIONS: Partial<Record<SyncStatus, ActionElement>> = {
+  'sign-in-needed': { kind: 'action', command: 'localData.sync.signIn', icon: 'key' },
+  'needs-decision': { kind: 'action', command: 'localData.sync.signIn', icon: 'warning' },
+  paused: { kind: 'action', command: 'localData.sync.goOnline', icon: 'debug-continue' },
+};
+
 export class ChangesView implements vscode.TreeDataProvider<ChangesElement>, vscode.Disposable {
-  readonly #host: HostBase;
+  readonly #host: HostWithSync;
   readonly #view: vscode.TreeView<ChangesElement>;
   readonly #invalidated = new vscode.EventEmitter<ChangesElement | undefined>();
   readonly onDidChangeTreeData = this.#invalidated.event;
@@ -41,9 +52,12 @@ export class ChangesView implements vscode.TreeDataProvider<ChangesElement>, vsc
   /** The groups VS Code has asked for last; when others are there now, the whole tree is out of date. */
   #drawnGroups = '';
   #contextKeys = '';
+  readonly #syncElement: ChangesElement = { kind: 'sync' };
+  #isSyncDirty = false;
+  #syncStatus: SyncStatus = 'not-configured';
   #unsubscribe = () => {};
 
-  constructor(host: HostBase) {
+  constructor(host: HostWithSync) {
     this.#host = host;
     this.#view = vscode.window.createTreeView(CHANGES_VIEW_ID, {
       treeDataProvider: this,
@@ -55,6 +69,7 @@ export class ChangesView implements vscode.TreeDataProvider<ChangesElement>, vsc
       this.#invalidated,
       this.#throttle,
       host.database.onDidChangeState((state) => this.#connect(state)),
+      host.sync.onDidChangeState((state) => this.#noteSync(state)),
     ];
     this.#connect(host.database.state);
   }
@@ -95,7 +110,7 @@ export class ChangesView implements vscode.TreeDataProvider<ChangesElement>, vsc
   }
 
   getTreeItem(element: ChangesElement): vscode.TreeItem {
-    return treeItemOf(element, this.#counts());
+    return treeItemOf(element, this.#counts(), this.#host.sync.state);
   }
 
   getParent(element: ChangesElement): ChangesElement | undefined {
@@ -105,9 +120,11 @@ export class ChangesView implements vscode.TreeDataProvider<ChangesElement>, vsc
   async getChildren(element?: ChangesElement): Promise<ChangesElement[]> {
     if (element === undefined) {
       const groups = this.#groups();
-      this.#drawnGroups = groups.map(elementId).join();
-      return [...(noticeOf(this.#host.database.state)?.actions ?? []), ...groups];
+      this.#drawnGroups = this.#drawn();
+      const server = isConfigured(this.#host.sync.state) ? [this.#syncElement] : [];
+      return [...(noticeOf(this.#host.database.state)?.actions ?? []), ...server, ...groups];
     }
+    if (element.kind === 'sync') return this.#syncRows();
     return element.kind === 'group' ? this.#page(element.group) : [];
   }
 
@@ -115,8 +132,12 @@ export class ChangesView implements vscode.TreeDataProvider<ChangesElement>, vsc
   async resolveTreeItem(item: vscode.TreeItem, element: ChangesElement): Promise<vscode.TreeItem> {
     if (element.kind !== 'change') return item;
     const { state } = this.#host.database;
-    const current = state.kind === 'ready' ? await state.data.getChange(element.change.id) : undefined;
-    item.tooltip = changeTooltip(current ?? element.change, Date.now());
+    const { id } = element.change;
+    const data = state.kind === 'ready' ? state.data : undefined;
+    const current = await data?.getChange(id);
+    const isSent = current?.acceptedAt !== null && current !== undefined;
+    const receipt = isSent ? await data?.sync.receipt(id) : undefined;
+    item.tooltip = changeTooltip(current ?? element.change, receipt ?? null, Date.now());
     return item;
   }
 
@@ -153,14 +174,38 @@ export class ChangesView implements vscode.TreeDataProvider<ChangesElement>, vsc
 
   #refresh(): void {
     this.#showTotals();
-    const groups = this.#groups().map(elementId).join();
+    const groups = this.#drawn();
     if (groups !== this.#drawnGroups) {
       this.#dirty.clear();
       this.#invalidated.fire(undefined);
       return;
     }
+    if (this.#isSyncDirty) this.#invalidated.fire(this.#syncElement);
+    this.#isSyncDirty = false;
     for (const group of this.#dirty) this.#invalidated.fire(this.#groupElements.get(group));
     this.#dirty.clear();
+  }
+
+  /** What a waiting change waits for is said by the state of the server too. */
+  #noteSync(state: SyncState): void {
+    if (state.status !== this.#syncStatus) {
+      this.#syncStatus = state.status;
+      for (const group of GROUP_IDS) if (group !== 'finished') this.#dirty.add(group);
+    }
+    this.#isSyncDirty = true;
+    this.#throttle.call();
+  }
+
+  #syncRows(): ChangesElement[] {
+    const { state, ruleProblems } = this.#host.sync;
+    const facts = factsOf(state, Date.now()).map((fact): FactElement => ({ kind: 'fact', ...fact }));
+    const problems = ruleProblems.map((value, index): FactElement => ({
+      kind: 'fact',
+      name: `Rule ${index + 1}`,
+      value,
+    }));
+    const action = ACTIONS[state.status];
+    return [...(action === undefined ? [] : [action]), ...facts, ...problems];
   }
 
   #showTotals(): void {
@@ -169,12 +214,16 @@ export class ChangesView implements vscode.TreeDataProvider<ChangesElement>, vsc
     const badge =
       needing === 0 ? undefined : { value: needing, tooltip: `${needing.toLocaleString()} changes need you` };
     if (this.#view.badge?.value !== badge?.value) this.#view.badge = badge;
-    const empty = GROUP_IDS.every((group) => countOf(group, counts) === 0);
+    const empty = GROUP_IDS.every((group) => countOf(group, counts) === 0) && !isConfigured(this.#host.sync.state);
     const keys = `${empty}${needing > 0}`;
     if (keys === this.#contextKeys) return;
     this.#contextKeys = keys;
     void vscode.commands.executeCommand('setContext', CONTEXT_KEYS.empty, empty);
     void vscode.commands.executeCommand('setContext', CONTEXT_KEYS.hasFailed, needing > 0);
+  }
+
+  #drawn(): string {
+    return [isConfigured(this.#host.sync.state), ...this.#groups().map(elementId)].join();
   }
 
   #groups(): ChangesElement[] {

@@ -3,7 +3,7 @@
 import type { Change, ChangeCounts, ChangeStatus } from '../../protocol/changes.ts';
 import type { CommandId } from '../contributions.ts';
 
-export const GROUP_IDS = ['failed', 'blocked', 'retrying', 'pending', 'finished'] as const;
+export const GROUP_IDS = ['conflicted', 'failed', 'blocked', 'retrying', 'pending', 'finished'] as const;
 export type GroupId = (typeof GROUP_IDS)[number];
 
 export interface Group {
@@ -16,7 +16,8 @@ export interface Group {
 }
 
 export const GROUPS: Readonly<Record<GroupId, Group>> = {
-  failed: { id: 'failed', label: 'Failed', statuses: ['failed', 'conflicted'], order: 'asc', startsExpanded: true },
+  conflicted: { id: 'conflicted', label: 'Conflicts', statuses: ['conflicted'], order: 'asc', startsExpanded: true },
+  failed: { id: 'failed', label: 'Failed', statuses: ['failed'], order: 'asc', startsExpanded: true },
   blocked: { id: 'blocked', label: 'Blocked', statuses: ['blocked'], order: 'asc', startsExpanded: true },
   retrying: { id: 'retrying', label: 'Retrying', statuses: ['retrying'], order: 'asc', startsExpanded: true },
   pending: { id: 'pending', label: 'Pending', statuses: ['pending'], order: 'asc', startsExpanded: true },
@@ -34,7 +35,10 @@ export type ChangeElement = { readonly kind: 'change'; readonly group: GroupId; 
 export type MoreElement = { readonly kind: 'more'; readonly group: GroupId; readonly shown: number };
 /** What helps where the view has something to say of the database itself. */
 export type ActionElement = { readonly kind: 'action'; readonly command: CommandId; readonly icon: string };
-export type ChangesElement = GroupElement | ChangeElement | MoreElement | ActionElement;
+/** The section on the server, and a line of it. */
+export type SyncElement = { readonly kind: 'sync' };
+export type FactElement = { readonly kind: 'fact'; readonly name: string; readonly value: string };
+export type ChangesElement = GroupElement | ChangeElement | MoreElement | ActionElement | SyncElement | FactElement;
 
 export function elementId(element: ChangesElement): string {
   switch (element.kind) {
@@ -46,14 +50,17 @@ export function elementId(element: ChangesElement): string {
       return `more:${element.group}`;
     case 'action':
       return `action:${element.command}`;
+    case 'sync':
+      return 'sync';
+    case 'fact':
+      return `fact:${element.name}`;
   }
 }
 
 export function groupOf(status: ChangeStatus): GroupId {
   switch (status) {
-    case 'failed':
     case 'conflicted':
-      return 'failed';
+    case 'failed':
     case 'blocked':
     case 'retrying':
     case 'pending':
@@ -74,15 +81,16 @@ export function needingAPerson(counts: ChangeCounts): number {
   return counts.failed + counts.conflicted;
 }
 
-export const CAPABILITIES = ['retry', 'edit', 'discard', 'restore', 'error', 'compare', 'entity'] as const;
+export const CAPABILITIES = ['resolve', 'retry', 'edit', 'discard', 'restore', 'error', 'compare', 'entity'] as const;
 export type Capability = (typeof CAPABILITIES)[number];
 
 /** What can be done with a change as it is now; menus offer nothing else. */
 export function capabilitiesOf(change: Change): Capability[] {
   const { status } = change;
-  const failed = status === 'failed' || status === 'conflicted' || status === 'retrying';
+  const failed = status === 'failed' || status === 'retrying';
   const waits = failed || status === 'blocked' || status === 'pending';
   const can: Readonly<Record<Capability, boolean>> = {
+    resolve: status === 'conflicted',
     retry: failed,
     edit: waits && change.operation !== 'delete',
     discard: waits,
@@ -105,6 +113,8 @@ export function contextValueOf(element: ChangesElement, counts: ChangeCounts): s
       return ['change', ...capabilitiesOf(element.change)].join(';');
     case 'more':
     case 'action':
+    case 'sync':
+    case 'fact':
       return element.kind;
   }
 }

@@ -2,16 +2,26 @@
 import * as vscode from 'vscode';
 import type { Change, ChangeCounts, ChangeStatus, Failure, Operation } from '../../protocol/changes.ts';
 import { COMMANDS, type CommandId } from '../contributions.ts';
-import { type ChangesElement, GROUPS, type GroupId, contextValueOf, countOf, elementId } from './elements.ts';
+import type { Receipt, SyncState } from '../../protocol/sync-state.ts';
+import { iconOf as syncIconOf, needsAPerson, titleOf } from '../sync/sync-words.ts';
+import {
+  type ChangesElement,
+  type FactElement,
+  GROUPS,
+  type GroupId,
+  contextValueOf,
+  countOf,
+  elementId,
+} from './elements.ts';
 
-export function treeItemOf(element: ChangesElement, counts: ChangeCounts): vscode.TreeItem {
-  const item = itemOf(element, counts);
+export function treeItemOf(element: ChangesElement, counts: ChangeCounts, sync: SyncState): vscode.TreeItem {
+  const item = itemOf(element, counts, sync);
   item.id = elementId(element);
   item.contextValue = contextValueOf(element, counts);
   return item;
 }
 
-function itemOf(element: ChangesElement, counts: ChangeCounts): vscode.TreeItem {
+function itemOf(element: ChangesElement, counts: ChangeCounts, sync: SyncState): vscode.TreeItem {
   switch (element.kind) {
     case 'group':
       return groupItem(element.group, counts);
@@ -21,6 +31,10 @@ function itemOf(element: ChangesElement, counts: ChangeCounts): vscode.TreeItem 
       return moreItem(element.group, element.shown, counts);
     case 'action':
       return actionItem(element.command, element.icon);
+    case 'sync':
+      return syncItem(sync);
+    case 'fact':
+      return factItem(element);
   }
 }
 
@@ -36,6 +50,7 @@ function groupItem(id: GroupId, counts: ChangeCounts): vscode.TreeItem {
 }
 
 const GROUP_MEANINGS: Readonly<Record<GroupId, string>> = {
+  conflicted: 'These were changed here and on the server: keep mine, take theirs, or merge.',
   failed: 'These need you: edit and retry, or discard.',
   blocked: 'These wait for another change and go on by themselves once it is through.',
   retrying: 'These met a passing trouble and are tried again by themselves.',
@@ -70,14 +85,24 @@ export function reasonOf(change: Change): string {
       return `${change.status} ${timeOf(change.appliedAt ?? change.timestamp)}`;
     case 'discarded':
       return `discarded ${timeOf(change.discardedAt ?? change.timestamp)}`;
-    case 'failed':
     case 'conflicted':
+      return conflictOf(change);
+    case 'failed':
       return (change.failure === null ? null : shortFailure(change.failure)) ?? change.reason ?? change.error ?? '';
     case 'blocked':
     case 'retrying':
     case 'pending':
       return change.reason ?? change.error ?? '';
   }
+}
+
+/** What both sides wrote, or which of them deleted it. */
+function conflictOf({ conflict, reason }: Change): string {
+  if (conflict === null) return reason ?? '';
+  if (conflict.theirs === null) return 'deleted on the server, changed here';
+  if (conflict.mine === null) return 'deleted here, changed on the server';
+  const fields = Object.keys(conflict.fields);
+  return fields.length === 0 ? 'changed on both sides' : fields.join(', ');
 }
 
 /** By what the failure carries, never by its text; null where it carries nothing shorter than its message. */
@@ -128,6 +153,26 @@ function moreItem(group: GroupId, shown: number, counts: ChangeCounts): vscode.T
   return item;
 }
 
+function syncItem(state: SyncState): vscode.TreeItem {
+  const { Expanded, Collapsed } = vscode.TreeItemCollapsibleState;
+  const needs = needsAPerson(state);
+  const item = new vscode.TreeItem('Server', needs || state.status === 'snapshot' ? Expanded : Collapsed);
+  const words = state.reason ?? titleOf(state);
+  item.description = words;
+  const color = needs ? new vscode.ThemeColor('list.warningForeground') : undefined;
+  item.iconPath = new vscode.ThemeIcon(syncIconOf(state), color);
+  item.tooltip = `${titleOf(state)}. ${state.reason ?? ''}`.trim();
+  item.accessibilityInformation = { label: `Server: ${words}` };
+  return item;
+}
+
+function factItem({ name, value }: FactElement): vscode.TreeItem {
+  const item = new vscode.TreeItem(name);
+  item.description = value;
+  item.tooltip = `${name}: ${value}`;
+  return item;
+}
+
 function actionItem(command: CommandId, icon: string): vscode.TreeItem {
   const { title } = COMMANDS[command];
   const item = new vscode.TreeItem(title);
@@ -137,13 +182,13 @@ function actionItem(command: CommandId, icon: string): vscode.TreeItem {
 }
 
 /** Everything a person asks of one change, as Markdown. Text from data is escaped: it is shown, never run. */
-export function changeTooltip(change: Change, now: number): vscode.MarkdownString {
+export function changeTooltip(change: Change, receipt: Receipt | null, now: number): vscode.MarkdownString {
   const text = new vscode.MarkdownString(undefined, true);
   text.appendMarkdown(`**${OPERATION_WORDS[change.operation]}** `);
   text.appendMarkdown(`${escaped(`${change.entityType} ${change.entityId}`)}\n\n`);
   if (change.reason !== null) text.appendMarkdown(`${escaped(change.reason)}\n\n`);
   if (change.error !== null && change.error !== change.reason) text.appendCodeblock(change.error, 'text');
-  const facts = factsOf(change, now);
+  const facts = [...factsOf(change, now), ...receiptFacts(receipt)];
   for (const [name, value] of facts) {
     text.appendMarkdown(`- ${name}: ${escaped(value)}\n`);
   }
@@ -169,7 +214,24 @@ function factsOf(change: Change, now: number): [string, string][] {
   if (change.discardedAt !== null) facts.push(['Discarded', new Date(change.discardedAt).toLocaleString()]);
   if (change.transactionId !== null) facts.push(['Transaction', change.transactionId]);
   if (change.label !== null) facts.push(['Import', change.label]);
+  const resolution = change.conflict?.resolution ?? null;
+  if (resolution !== null) facts.push(['Conflict', `resolved ${RESOLVERS[resolution.by]}: ${resolution.outcome}`]);
+  if (change.note !== null) facts.push(['Note', change.note]);
   return facts;
+}
+
+const RESOLVERS = { policy: 'by its policy', person: 'by hand' } as const;
+
+/** What the server has said of it. */
+function receiptFacts(receipt: Receipt | null): [string, string][] {
+  if (receipt?.acceptedAt === undefined || receipt.acceptedAt === null) return [];
+  const version = receipt.acceptedVersion === null ? '' : `, version ${receipt.acceptedVersion.toLocaleString()}`;
+  const accepted: [string, string] = [
+    'Accepted by the server',
+    `${new Date(receipt.acceptedAt).toLocaleString()}${version}`,
+  ];
+  if (receipt.seenInFeedAt === null) return [accepted];
+  return [accepted, ['Seen in the feed', new Date(receipt.seenInFeedAt).toLocaleString()]];
 }
 
 const ORIGINS = { local: 'by a call', sql: 'by plain SQL', remote: 'from the server' } as const;

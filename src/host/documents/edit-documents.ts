@@ -1,15 +1,19 @@
-// The payload of a change as an editable JSON document. Saving by hand records the edit and retries the change; saving
-// by itself (auto save) only keeps the draft, and closing changes nothing.
+// The payload of a change, or the merged data of a conflict, as an editable JSON document. Saving by hand records the edit
+// and retries the change, or resolves the conflict; saving by itself (auto save) only keeps the draft, and closing changes
+// nothing.
 import * as vscode from 'vscode';
 import type { Change, JsonObject } from '../../protocol/changes.ts';
 import { SCHEMES } from '../contributions.ts';
 import type { Host } from '../host.ts';
 import { outcomeOf } from '../outcome.ts';
 import { tellOutcome } from '../tell-outcome.ts';
+import { isMergeUri } from '../sync/merge-editor.ts';
+import { withoutConflict } from '../sync/merge-fields.ts';
+import { nameInPath } from './name-in-path.ts';
 import { schemaUri } from './schema-documents.ts';
 
 export function editUri(change: Change): vscode.Uri {
-  const name = `${change.entityType} ${change.entityId}`.replaceAll('/', '∕');
+  const name = nameInPath(change.entityType, change.entityId);
   return vscode.Uri.from({ scheme: SCHEMES.edit, authority: change.id, path: `/${name}.json` });
 }
 
@@ -81,12 +85,12 @@ class EditDocuments implements vscode.FileSystemProvider, vscode.Disposable {
   async stat(uri: vscode.Uri): Promise<vscode.FileStat> {
     const draft = this.#drafts.get(uri.toString());
     const change = await this.#change(uri);
-    const size = draft?.text.byteLength ?? payloadText(change).byteLength;
+    const size = draft?.text.byteLength ?? contentOf(uri, change).byteLength;
     return { type: vscode.FileType.File, ctime: change.timestamp, mtime: draft?.savedAt ?? change.timestamp, size };
   }
 
   async readFile(uri: vscode.Uri): Promise<Uint8Array> {
-    return this.#drafts.get(uri.toString())?.text ?? payloadText(await this.#change(uri));
+    return this.#drafts.get(uri.toString())?.text ?? contentOf(uri, await this.#change(uri));
   }
 
   async writeFile(uri: vscode.Uri, content: Uint8Array): Promise<void> {
@@ -130,6 +134,11 @@ class EditDocuments implements vscode.FileSystemProvider, vscode.Disposable {
     const { parsePayload } = await import('./payload.ts');
     const payload = parsePayload(new TextDecoder().decode(content), isSchemaNote);
     const { id } = await this.#change(uri);
+    if (isMergeUri(uri)) {
+      await data.sync.resolve(id, { data: payload });
+      this.#retried.set(uri.toString(), id);
+      return;
+    }
     const edited = await data.editChange(id, payload);
     if (edited.status === 'failed') await data.retryChange(edited.id);
     this.#retried.set(uri.toString(), edited.id);
@@ -145,6 +154,12 @@ class EditDocuments implements vscode.FileSystemProvider, vscode.Disposable {
     if (change === undefined) throw vscode.FileSystemError.FileNotFound(uri);
     return change;
   }
+}
+
+function contentOf(uri: vscode.Uri, change: Change): Uint8Array {
+  if (!isMergeUri(uri)) return payloadText(change);
+  const merged = change.conflict === null ? {} : withoutConflict(change.conflict);
+  return new TextEncoder().encode(`${JSON.stringify(merged, null, 2)}\n`);
 }
 
 /** The document names its schema, which JSON editors then use; the note is taken off again when the payload is saved. */

@@ -6,13 +6,16 @@ import type { Change, JsonObject } from '../../protocol/changes.ts';
 import { SCHEMES } from '../contributions.ts';
 import { followTouched } from '../follow-touched.ts';
 import type { Host } from '../host.ts';
+import { nameInPath } from './name-in-path.ts';
 
-type Part = 'change' | 'before' | 'after';
+type Part = 'change' | 'before' | 'after' | ConflictSide;
+/** Of a conflict: what is here, what the server has, and what both began from. */
+type ConflictSide = 'mine' | 'theirs' | 'base';
 
 const reports = new Map<string, string>();
 
 export function changeUri(change: Change, part: Part): vscode.Uri {
-  const name = `${change.entityType} ${change.entityId}`.replaceAll('/', '∕');
+  const name = nameInPath(change.entityType, change.entityId);
   return vscode.Uri.from({ scheme: SCHEMES.view, authority: `${part}.${change.id}`, path: `/${name}.json` });
 }
 
@@ -69,8 +72,12 @@ async function contentOf(host: Host, uri: vscode.Uri): Promise<string> {
       return toText(await entityBefore(state.data, change));
     case 'after':
       return toText(await entityAfter(state.data, change));
+    case 'mine':
+    case 'theirs':
+    case 'base':
+      return toText(change.conflict?.[part] ?? null);
     default:
-      return toText({ ...change });
+      return toText({ ...change, receipt: change.acceptedAt === null ? null : await state.data.sync.receipt(id) });
   }
 }
 

@@ -1,0 +1,181 @@
+// The window's contact with a server: keeps tokens in VS Code's SecretStorage and nowhere else, gives the engine its rules,
+// and takes contact up again by itself when a database opens or the engine's thread, which knows the token only in memory,
+// was started anew. Says nothing unasked; what a person must do stands in the status bar and the view.
+import * as vscode from 'vscode';
+import type { LocalData } from '../../engine/local-data.ts';
+import { type ConnectOptions, NO_SYNC, type SyncState } from '../../protocol/sync-state.ts';
+import { CONTEXT_KEYS } from '../contributions.ts';
+import type { Database, DatabaseState } from '../database.ts';
+import type { HostBase } from '../host.ts';
+import { type RulesRead, joinRules, readRules } from './sync-rules.ts';
+
+/** A token that the server refuses is not tried again and again by itself. */
+const SAME_TOKEN_AGAIN_MS = 60_000;
+const RULES_FILE = '.localdata/localdata.json';
+const RULES_SETTING = 'localData.sync.rules';
+
+export class ServerConnection implements vscode.Disposable {
+  readonly #context: vscode.ExtensionContext;
+  readonly #log: vscode.LogOutputChannel;
+  readonly #database: Database;
+  readonly #disposables: vscode.Disposable[];
+  readonly #changed = new vscode.EventEmitter<SyncState>();
+  /** Fires whenever the state of synchronisation is another, and when another database is open. */
+  readonly onDidChangeState = this.#changed.event;
+  #state: SyncState = NO_SYNC;
+  #unsubscribe = () => {};
+  #tried: { readonly token: string; readonly at: number } | undefined;
+  #problems: readonly string[] = [];
+
+  constructor({ context, log, database }: HostBase) {
+    this.#context = context;
+    this.#log = log;
+    this.#database = database;
+    const files = vscode.workspace.createFileSystemWatcher(`**/${RULES_FILE}`);
+    const follow = () => void this.#followRules();
+    this.#disposables = [
+      this.#changed,
+      files,
+      files.onDidChange(follow),
+      files.onDidCreate(follow),
+      files.onDidDelete(follow),
+      vscode.workspace.onDidChangeConfiguration((event) => {
+        if (event.affectsConfiguration(RULES_SETTING)) follow();
+      }),
+      database.onDidChangeState((state) => this.#follow(state)),
+    ];
+    this.#follow(database.state);
+  }
+
+  get state(): SyncState {
+    return this.#state;
+  }
+
+  /** What of the rules does not fit, in sentences. */
+  get ruleProblems(): readonly string[] {
+    return this.#problems;
+  }
+
+  /** The address a person gave last in this workspace. */
+  get lastAddress(): string {
+    return this.#state.server?.url ?? this.#context.workspaceState.get('localData.server', '');
+  }
+
+  /** Connects, and keeps the token only once the server has taken it. */
+  async connect(options: ConnectOptions): Promise<SyncState> {
+    const data = this.#database.require();
+    await this.#giveRules(data);
+    const state = await data.sync.connect(options);
+    await this.#context.workspaceState.update('localData.server', options.url);
+    await this.#context.secrets.store(this.#secretName(), options.token);
+    return state;
+  }
+
+  async disconnect(): Promise<void> {
+    await this.#database.require().sync.disconnect();
+    await this.#context.secrets.delete(this.#secretName());
+  }
+
+  dispose(): void {
+    this.#unsubscribe();
+    for (const disposable of this.#disposables) disposable.dispose();
+  }
+
+  #follow(state: DatabaseState): void {
+    this.#unsubscribe();
+    this.#unsubscribe = () => {};
+    this.#tried = undefined;
+    if (state.kind !== 'ready') {
+      this.#set(NO_SYNC);
+      return;
+    }
+    const { data } = state;
+    const { sync } = data.stores;
+    this.#unsubscribe = sync.subscribe((now) => this.#note(data, now));
+    this.#note(data, sync.getState());
+  }
+
+  #note(data: LocalData, state: SyncState): void {
+    const before = this.#state;
+    this.#set(state);
+    if (state.status === 'synced' || state.status === 'syncing' || state.status === 'snapshot') this.#tried = undefined;
+    if (state.status === 'sign-in-needed' && before.status !== 'sign-in-needed') void this.#signInByItself(data);
+  }
+
+  async #signInByItself(data: LocalData): Promise<void> {
+    const { server } = this.#state;
+    const token = await this.#context.secrets.get(this.#secretName());
+    if (server === null || token === undefined) return;
+    const { url, space } = server;
+    const isSameAgain = this.#tried?.token === token && Date.now() - this.#tried.at < SAME_TOKEN_AGAIN_MS;
+    if (isSameAgain) return;
+    this.#tried = { token, at: Date.now() };
+    try {
+      await this.#giveRules(data);
+      await data.sync.connect({ url, space, token });
+    } catch (error) {
+      // In the background: the state says what is wrong, and what helps is offered there.
+      this.#log.warn(`The server was not reached by itself: ${error instanceof Error ? error.message : String(error)}`);
+    }
+  }
+
+  async #followRules(): Promise<void> {
+    const { state } = this.#database;
+    if (state.kind !== 'ready') return;
+    try {
+      await this.#giveRules(state.data);
+    } catch (error) {
+      this.#log.warn(`The rules of synchronisation were not taken: ${String(error)}`);
+    }
+  }
+
+  async #giveRules(data: LocalData): Promise<void> {
+    const { rules, problems } = await readAllRules();
+    this.#problems = problems;
+    for (const problem of problems) this.#log.warn(problem);
+    await data.sync.setRules(rules);
+    this.#changed.fire(this.#state);
+  }
+
+  #secretName(): string {
+    const { state } = this.#database;
+    const place = 'place' in state ? state.place?.dataDir : undefined;
+    return `localData.token:${place ?? ''}`;
+  }
+
+  #set(state: SyncState): void {
+    const isOther = state.status !== this.#state.status;
+    this.#state = state;
+    if (isOther) void vscode.commands.executeCommand('setContext', CONTEXT_KEYS.sync, state.status);
+    this.#changed.fire(state);
+  }
+}
+
+async function readAllRules(): Promise<RulesRead> {
+  const setting = readRules(vscode.workspace.getConfiguration().get(RULES_SETTING), RULES_SETTING);
+  return joinRules(setting, await readRulesFile());
+}
+
+async function readRulesFile(): Promise<RulesRead> {
+  const uri = rulesFile();
+  const none = { rules: {}, problems: [] };
+  if (uri === undefined || !vscode.workspace.isTrusted) return none;
+  let text: string;
+  try {
+    text = new TextDecoder().decode(await vscode.workspace.fs.readFile(uri));
+  } catch {
+    // No such file: nothing is asked for.
+    return none;
+  }
+  const { parse } = await import('jsonc-parser');
+  const content: unknown = parse(text, [], { allowTrailingComma: true });
+  if (typeof content !== 'object' || content === null) {
+    return { rules: {}, problems: [`${RULES_FILE} is no JSON object.`] };
+  }
+  return readRules(Reflect.get(content, 'sync'), `"sync" in ${RULES_FILE}`);
+}
+
+export function rulesFile(): vscode.Uri | undefined {
+  const folder = vscode.workspace.workspaceFolders?.[0];
+  return folder === undefined ? undefined : vscode.Uri.joinPath(folder.uri, ...RULES_FILE.split('/'));
+}

@@ -1,0 +1,174 @@
+// A server as a person meets it: connecting, working offline and coming back, a conflict resolved by hand, another token
+// asked for; in real VS Code with a real server, and a second client that writes beside it.
+import assert from 'node:assert/strict';
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import type { RunningServer } from '../../src/server/start-server.ts';
+import { ProtocolClient, SECRET, signToken, startForTest } from '../support/server.ts';
+import { VscodeSession } from './support/vscode-session.ts';
+import type { Workbench } from './workbench.ts';
+
+const SPACE = 'team';
+
+describe('a server, as it is seen', () => {
+  let session: VscodeSession;
+  let workbench: Workbench;
+  let server: RunningServer;
+  let other: ProtocolClient;
+
+  before(async () => {
+    server = await startForTest({ memory: true });
+    other = await ProtocolClient.enter(server.url, SPACE, 'another client');
+    session = await VscodeSession.start();
+    mkdirSync(join(session.workspace, '.localdata'), { recursive: true });
+    const rules = { sync: { Task: { conflicts: 'manual' } } };
+    writeFileSync(join(session.workspace, '.localdata/localdata.json'), JSON.stringify(rules));
+    workbench = await session.open();
+    await workbench.openChangesView();
+    await workbench.runCommand('Create Database');
+    await workbench.statusBarItem().waitFor({ timeout: 60_000 });
+    await workbench.runCommand('Create Sample Data');
+    await workbench.row('Finished').waitFor({ timeout: 60_000 });
+  });
+
+  after(async () => {
+    await session[Symbol.asyncDispose]();
+    await server.close();
+  });
+
+  afterEach(async function () {
+    if (this.currentTest?.state === 'failed') await session.screenshot(`failed: ${this.currentTest.title}`);
+  });
+
+  const token = (expiresIn = '1h') => signToken({ space: SPACE, secret: SECRET, expiresIn });
+  const is = (title: string) => workbench.serverItem().and(session.page.locator(`[aria-label*="${title}"]`)).waitFor();
+  const isInSync = () => is('In sync');
+
+  it('Connect to Server… asks for the address and the token, and refuses what is none while it is typed', async () => {
+    await workbench.runCommand('Connect to Server…');
+    await workbench.fillInput('Address of the server', 'sync.example.org');
+    await session.page.locator('.quick-input-message').filter({ hasText: 'no address' }).waitFor();
+    await session.screenshot('sync-address-refused');
+    await workbench.fillInput('Address of the server', server.url);
+    await workbench.fillInput(/Token for/, await token());
+    await isInSync();
+    assert.equal((await other.snapshot()).entities.length > 0, true);
+  });
+
+  it('shows the server in the view and in the status bar, quietly while all is well', async () => {
+    await workbench.row('Server').locator('.monaco-tl-twistie').click();
+    await workbench.row(server.url).waitFor();
+    assert.doesNotMatch((await workbench.serverItem().getAttribute('class')) ?? '', /warning-kind/);
+    await session.screenshot('sync-connected');
+    await workbench.serverItem().click();
+    await session.page.locator('.quick-input-list .monaco-list-row').filter({ hasText: 'Work Offline' }).waitFor();
+    await session.screenshot('sync-status');
+    await session.page.keyboard.press('Escape');
+  });
+
+  it('Work Offline lets changes wait and says so; Go Online sends them', async () => {
+    await workbench.runCommand('Work Offline');
+    await is('Working offline');
+    await upsert('task-1', { title: 'Written offline' });
+    await is('1 waiting');
+    await session.screenshot('sync-offline');
+    await workbench.row('Go Online').click();
+    await isInSync();
+    const { changes } = await other.pullAll();
+    assert.equal(changes.at(-1)?.data?.['title'], 'Written offline');
+  });
+
+  it('shows a conflict with both sides in the diff and the choice beside it', async () => {
+    await conflictOn('task-2', 'Title of mine', 'Title of theirs');
+    await workbench.row('Conflicts').waitFor();
+    const row = workbench.row(/Update Task task-2/).filter({ hasText: 'title' });
+    await workbench.chooseFromMenu(row, 'Resolve Conflict…');
+    await session.page.locator('.monaco-diff-editor').waitFor();
+    await session.page.locator('.quick-input-list .monaco-list-row').filter({ hasText: 'Merge Field by Field…' }).waitFor();
+    await session.screenshot('sync-conflict');
+    await workbench.pick('Merge Field by Field…');
+    await workbench.pick('Title of theirs');
+    await session.screenshot('sync-conflict-merged');
+    await workbench.answer('Resolve');
+    await workbench.row('Conflicts').waitFor({ state: 'hidden' });
+    await isInSync();
+    assert.equal(await titleThere('task-2'), 'Title of theirs');
+  });
+
+  it('Keep Mine sends mine over theirs', async () => {
+    await conflictOn('task-3', 'Mine is kept', 'Theirs is given up');
+    const row = workbench.row(/Update Task task-3/).filter({ hasText: 'title' });
+    await workbench.chooseFromMenu(row, 'Keep Mine');
+    await workbench.row('Conflicts').waitFor({ state: 'hidden' });
+    await isInSync();
+    assert.equal(await titleThere('task-3'), 'Mine is kept');
+  });
+
+  it('warns while Network Conditions disturb requests, and finds the way back by itself', async () => {
+    await workbench.runCommand('Network Conditions…');
+    await workbench.pick('Nothing Goes Through');
+    await workbench.networkItem().waitFor();
+    await is('Offline');
+    await session.screenshot('sync-network-conditions');
+    await workbench.networkItem().click();
+    await workbench.pick('Good Network');
+    await workbench.networkItem().waitFor({ state: 'hidden' });
+    await isInSync();
+  });
+
+  it('Verify Against Server says that all is the same', async () => {
+    await workbench.runCommand('Verify Against Server');
+    await workbench.notification(/are the same as the server’s/).waitFor();
+    await session.screenshot('sync-verified');
+  });
+
+  it('takes contact up again with the kept token after a reload of the window', async () => {
+    workbench = await session.reload();
+    await isInSync();
+  });
+
+  for (const theme of ['light', 'high-contrast'] as const) {
+    it(`can be read in ${theme}`, async () => {
+      await session.setTheme(theme);
+      await conflictOn(theme === 'light' ? 'task-4' : 'task-5', 'Mine', 'Theirs');
+      await workbench.row('Conflicts').waitFor();
+      await session.screenshot(`sync-conflicts-${theme}`);
+    });
+  }
+
+  it('asks for another token when the server does not accept the one it has', async () => {
+    await workbench.runCommand('Network Conditions…');
+    await workbench.pick('Sign-In Expired');
+    await is('Sign-in needed');
+    assert.match((await workbench.serverItem().getAttribute('class')) ?? '', /warning-kind/);
+    await session.screenshot('sync-sign-in-needed');
+    await workbench.runCommand('Network Conditions…');
+    await workbench.pick('Good Network');
+    await workbench.row('Sign In…').click();
+    await workbench.fillInput(/New token for space/, await token());
+    await workbench.serverItem().and(session.page.locator('[aria-label*="Sign-in"]')).waitFor({ state: 'hidden' });
+  });
+
+  async function upsert(id: string, data: object): Promise<void> {
+    await workbench.runCommand('Upsert Entity…');
+    await workbench.pick('Task');
+    await workbench.fillInput(/Id of the Task/, id);
+    await workbench.fillInput(/Payload/, JSON.stringify(data));
+  }
+
+  /** Written on both sides while this one is offline. */
+  async function conflictOn(id: string, mine: string, theirs: string): Promise<void> {
+    await workbench.runCommand('Work Offline');
+    await is('Working offline');
+    await upsert(id, { title: mine });
+    await is('waiting');
+    const { version } = await other.info();
+    await other.push({ entityId: id, operation: 'update', data: { title: theirs }, baseVersion: version });
+    await workbench.runCommand('Go Online');
+  }
+
+  async function titleThere(id: string): Promise<unknown> {
+    const { entities } = await other.snapshot();
+    return entities.find(({ entityId }) => entityId === id)?.entity['title'];
+  }
+});
