@@ -26,7 +26,7 @@ describe('a server, as it is seen', () => {
     workbench = await session.open();
     await workbench.openChangesView();
     await workbench.runCommand('Create Database');
-    await workbench.statusBarItem().waitFor({ timeout: 60_000 });
+    await workbench.statusBarItem().locator('.codicon-database').waitFor({ timeout: 60_000 });
     await workbench.runCommand('Create Sample Data');
     await workbench.row('Finished').waitFor({ timeout: 60_000 });
   });
@@ -49,6 +49,7 @@ describe('a server, as it is seen', () => {
     await workbench.fillInput('Address of the server', 'sync.example.org');
     await session.page.locator('.quick-input-message').filter({ hasText: 'no address' }).waitFor();
     await session.screenshot('sync-address-refused');
+    await workbench.input().fill(server.url);
     await workbench.fillInput('Address of the server', server.url);
     await workbench.fillInput(/Token for/, await token());
     await isInSync();
@@ -69,7 +70,7 @@ describe('a server, as it is seen', () => {
   it('Work Offline lets changes wait and says so; Go Online sends them', async () => {
     await workbench.runCommand('Work Offline');
     await is('Working offline');
-    await upsert('task-1', { title: 'Written offline' });
+    await upsert('task-001', { title: 'Written offline' });
     await is('1 waiting');
     await session.screenshot('sync-offline');
     await workbench.row('Go Online').click();
@@ -79,9 +80,9 @@ describe('a server, as it is seen', () => {
   });
 
   it('shows a conflict with both sides in the diff and the choice beside it', async () => {
-    await conflictOn('task-2', 'Title of mine', 'Title of theirs');
+    await conflictOn('task-002', 'Title of mine', 'Title of theirs');
     await workbench.row('Conflicts').waitFor();
-    const row = workbench.row(/Update Task task-2/).filter({ hasText: 'title' });
+    const row = workbench.row(/Update Task task-002/).filter({ hasText: 'title' });
     await workbench.chooseFromMenu(row, 'Resolve Conflict…');
     await session.page.locator('.monaco-diff-editor').waitFor();
     await session.page.locator('.quick-input-list .monaco-list-row').filter({ hasText: 'Merge Field by Field…' }).waitFor();
@@ -92,16 +93,16 @@ describe('a server, as it is seen', () => {
     await workbench.answer('Resolve');
     await workbench.row('Conflicts').waitFor({ state: 'hidden' });
     await isInSync();
-    assert.equal(await titleThere('task-2'), 'Title of theirs');
+    assert.equal(await titleThere('task-002'), 'Title of theirs');
   });
 
   it('Keep Mine sends mine over theirs', async () => {
-    await conflictOn('task-3', 'Mine is kept', 'Theirs is given up');
-    const row = workbench.row(/Update Task task-3/).filter({ hasText: 'title' });
+    await conflictOn('task-003', 'Mine is kept', 'Theirs is given up');
+    const row = workbench.row(/Update Task task-003/).filter({ hasText: 'title' });
     await workbench.chooseFromMenu(row, 'Keep Mine');
     await workbench.row('Conflicts').waitFor({ state: 'hidden' });
     await isInSync();
-    assert.equal(await titleThere('task-3'), 'Mine is kept');
+    assert.equal(await titleThere('task-003'), 'Mine is kept');
   });
 
   it('warns while Network Conditions disturb requests, and finds the way back by itself', async () => {
@@ -130,7 +131,7 @@ describe('a server, as it is seen', () => {
   for (const theme of ['light', 'high-contrast'] as const) {
     it(`can be read in ${theme}`, async () => {
       await session.setTheme(theme);
-      await conflictOn(theme === 'light' ? 'task-4' : 'task-5', 'Mine', 'Theirs');
+      await conflictOn(theme === 'light' ? 'task-004' : 'task-005', 'Mine', 'Theirs');
       await workbench.row('Conflicts').waitFor();
       await session.screenshot(`sync-conflicts-${theme}`);
     });
@@ -152,7 +153,8 @@ describe('a server, as it is seen', () => {
   async function upsert(id: string, data: object): Promise<void> {
     await workbench.runCommand('Upsert Entity…');
     await workbench.pick('Task');
-    await workbench.fillInput(/Id of the Task/, id);
+    await session.page.getByPlaceholder(/Id of the Task/).fill(id);
+    await session.page.keyboard.press('Enter');
     await workbench.fillInput(/Payload/, JSON.stringify(data));
   }
 

@@ -109,7 +109,7 @@ export class Workbench {
 
   /** The field of the quick input that asks for something, a file to open included. */
   input(): Locator {
-    return this.page.locator('.quick-input-widget:visible input[type="text"]');
+    return this.page.locator('.quick-input-widget:visible').locator('input[type="text"], input[type="password"]');
   }
 
   /** Answers the quick input that is shown, once it asks what `prompt` says. */

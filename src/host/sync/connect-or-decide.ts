@@ -8,7 +8,6 @@ import { whyNotReady } from '../database.ts';
 import type { Host } from '../host.ts';
 import { CannotActError } from '../notices.ts';
 import { withQuietProgress } from '../progress.ts';
-import { titleOf } from './sync-words.ts';
 
 export async function connectOrDecide(host: Host, options: ConnectOptions): Promise<void> {
   try {
@@ -25,8 +24,8 @@ export async function connectOrDecide(host: Host, options: ConnectOptions): Prom
 }
 
 async function connect(host: Host, options: ConnectOptions): Promise<void> {
-  const state = await withQuietProgress(`Connecting to ${options.url}`, () => host.sync.connect(options));
-  vscode.window.setStatusBarMessage(`$(plug) ${titleOf(state)}: ${options.url}`, 5_000);
+  await withQuietProgress(`Connecting to ${options.url}`, () => host.sync.connect(options));
+  vscode.window.setStatusBarMessage(`$(plug) Connected to ${options.url}`, 5_000);
 }
 
 async function confirmNewHistory(message: string): Promise<void> {

@@ -52,12 +52,12 @@ export function factsOf(state: SyncState, now: number): Fact[] {
     snapshot === null
       ? null
       : { name: 'Received', value: `${count(snapshot.received)} of ${count(snapshot.total)} entities` },
-    server === null ? null : { name: 'Server', value: server.url },
+    server === null ? null : { name: 'Address', value: server.url },
     server === null ? null : { name: 'Space', value: server.space },
     { name: 'Last answer', value: agoOf(state.lastAnswerAt, now) },
     state.nextTryAt === null ? null : { name: 'Next try', value: soonOf(state.nextTryAt, now) },
     { name: 'Waiting', value: waitingOf(state) },
-    state.conflicts === 0 ? null : { name: 'Conflicts', value: count(state.conflicts) },
+    state.conflicts === 0 ? null : { name: 'In conflict', value: `${count(state.conflicts)}, until you choose` },
     state.refused === 0 ? null : { name: 'Refused', value: count(state.refused) },
     state.setAside === 0
       ? null
