@@ -13,7 +13,17 @@ const files = named.length > 0 ? named : ['test/ui/**/*.test.ts'];
 const mocha = join(projectRoot, 'node_modules/mocha/bin/mocha.js');
 const { status } = spawnSync(
   node24(),
-  [mocha, '--config', 'test/.mocharc.json', '--timeout', '120000', ...(process.env.BAIL ? ['--bail'] : []), '--reporter', 'spec', ...files],
+  [
+    mocha,
+    '--config',
+    'test/.mocharc.json',
+    '--timeout',
+    '120000',
+    ...(process.env.BAIL ? ['--bail'] : []),
+    '--reporter',
+    'spec',
+    ...files,
+  ],
   { cwd: projectRoot, stdio: 'inherit' },
 );
 process.exitCode = status ?? 1;

@@ -5,6 +5,7 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { RunningServer } from '../../src/server/start-server.ts';
 import { ProtocolClient, SECRET, signToken, startForTest } from '../support/server.ts';
+import { endEngineThread } from './support/end-engine-thread.ts';
 import { VscodeSession } from './support/vscode-session.ts';
 import type { Workbench } from './workbench.ts';
 
@@ -41,7 +42,11 @@ describe('a server, as it is seen', () => {
   });
 
   const token = (expiresIn = '1h') => signToken({ space: SPACE, secret: SECRET, expiresIn });
-  const is = (title: string) => workbench.serverItem().and(session.page.locator(`[aria-label*="${title}"]`)).waitFor();
+  const is = (title: string) =>
+    workbench
+      .serverItem()
+      .and(session.page.locator(`[aria-label*="${title}"]`))
+      .waitFor();
   const isInSync = () => is('In sync');
 
   it('Connect to Server… asks for the address and the token, and refuses what is none while it is typed', async () => {
@@ -85,7 +90,10 @@ describe('a server, as it is seen', () => {
     const row = workbench.row(/Update Task task-002/).filter({ hasText: 'title' });
     await workbench.chooseFromMenu(row, 'Resolve Conflict…');
     await session.page.locator('.monaco-diff-editor').waitFor();
-    await session.page.locator('.quick-input-list .monaco-list-row').filter({ hasText: 'Merge Field by Field…' }).waitFor();
+    await session.page
+      .locator('.quick-input-list .monaco-list-row')
+      .filter({ hasText: 'Merge Field by Field…' })
+      .waitFor();
     await session.screenshot('sync-conflict');
     await workbench.pick('Merge Field by Field…');
     await workbench.pick('Title of theirs');
@@ -123,8 +131,11 @@ describe('a server, as it is seen', () => {
     await session.screenshot('sync-verified');
   });
 
-  it('takes contact up again with the kept token after a reload of the window', async () => {
-    workbench = await session.reload();
+  it('takes contact up again with the kept token when the engine’s thread was lost', async () => {
+    await endEngineThread(session.home);
+    await other.push({ entityId: 'after-restart', data: { title: 'Written after the restart', status: 'todo' } });
+    const { version } = await other.info();
+    await workbench.row(new RegExp(`Version\\s*${version}`)).waitFor();
     await isInSync();
   });
 

@@ -2,7 +2,9 @@
 // is derived from its address, so that it survives a reload; looking changes nothing.
 import * as vscode from 'vscode';
 import type { LocalData } from '../../engine/local-data.ts';
+import { sameJson } from '../../protocol/canonical-json.ts';
 import type { Change, JsonObject } from '../../protocol/changes.ts';
+import type { Conflict } from '../../protocol/sync-state.ts';
 import { SCHEMES } from '../contributions.ts';
 import { followTouched } from '../follow-touched.ts';
 import type { Host } from '../host.ts';
@@ -75,10 +77,22 @@ async function contentOf(host: Host, uri: vscode.Uri): Promise<string> {
     case 'mine':
     case 'theirs':
     case 'base':
-      return toText(change.conflict?.[part] ?? null);
+      return toText(change.conflict === null ? null : sideOf(change.conflict, part));
     default:
       return toText({ ...change, receipt: change.acceptedAt === null ? null : await state.data.sync.receipt(id) });
   }
+}
+
+/** Without what the table makes of the other columns by itself: the server never has that. */
+function sideOf(conflict: Conflict, side: ConflictSide): JsonObject | null {
+  const { base, mine, theirs } = conflict;
+  const entity = conflict[side];
+  if (entity === null || theirs === null) return entity;
+  const isMade = (field: string) =>
+    !(field in theirs) &&
+    conflict.fields[field] === undefined &&
+    sameJson(base?.[field] ?? null, mine?.[field] ?? null);
+  return Object.fromEntries(Object.entries(entity).filter(([field]) => !isMade(field)));
 }
 
 async function entityBefore(data: LocalData, change: Change): Promise<JsonObject | null> {
