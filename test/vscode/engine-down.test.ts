@@ -32,6 +32,19 @@ const WHILE_DOWN: Readonly<Record<CommandId, RegExp | 'acts'>> = {
   'localData.change.openEntity': CREATE_IT_FIRST,
   'localData.change.copyError': CREATE_IT_FIRST,
   'localData.change.copyJson': CREATE_IT_FIRST,
+  'localData.change.showReceipt': CREATE_IT_FIRST,
+  'localData.conflict.resolve': CREATE_IT_FIRST,
+  'localData.conflict.keepMine': CREATE_IT_FIRST,
+  'localData.conflict.takeTheirs': CREATE_IT_FIRST,
+  'localData.sync.connect': CREATE_IT_FIRST,
+  'localData.sync.disconnect': CREATE_IT_FIRST,
+  'localData.sync.now': CREATE_IT_FIRST,
+  'localData.sync.goOffline': CREATE_IT_FIRST,
+  'localData.sync.goOnline': CREATE_IT_FIRST,
+  'localData.sync.signIn': CREATE_IT_FIRST,
+  'localData.sync.showStatus': CREATE_IT_FIRST,
+  'localData.sync.verify': CREATE_IT_FIRST,
+  'localData.sync.networkConditions': CREATE_IT_FIRST,
   'localData.adoptDatabase': /every database here belongs to a folder that still exists/,
   'localData.showDataLocation': /The data of workspace would be kept in .*[0-9a-f]{64}/,
   'localData.showLog': 'acts',
@@ -60,7 +73,7 @@ describe('while the engine is down', () => {
     if (expected === 'acts') continue;
     it(`${id} says why it cannot act, and what would help`, async () => {
       using person = new Person();
-      const args = id.startsWith('localData.change.') ? someChange : [];
+      const args = /^localData\.(change|conflict)\./.test(id) ? someChange : [];
       await vscode.commands.executeCommand(id, ...args);
       const { message, buttons } = await person.nextNotice();
       assert.match(message, expected);
