@@ -3,6 +3,7 @@
 import { fileURLToPath } from 'node:url';
 import { runTests } from '@vscode/test-electron';
 import { build } from 'esbuild';
+import { SECRET, signToken, startForTest } from '../support/server.ts';
 
 const path = (relative: string) => fileURLToPath(new URL(`../../${relative}`, import.meta.url));
 
@@ -16,8 +17,16 @@ await build({
   sourcemap: 'inline',
   logLevel: 'warning',
 });
+// The suite is one bundle inside VS Code, which cannot hold a second Postgres: the server runs here.
+const server = await startForTest({ memory: true });
+const forged = { space: 'team', secret: 'another secret that has more than 32 characters' };
 try {
   await runTests({
+    extensionTestsEnv: {
+      LOCAL_DATA_TEST_SERVER: server.url,
+      LOCAL_DATA_TEST_TOKEN: await signToken({ space: 'team', secret: SECRET }),
+      LOCAL_DATA_TEST_FORGED_TOKEN: await signToken(forged),
+    },
     vscodeExecutablePath: process.env['VSCODE_EXECUTABLE'] ?? path('scripts/vscode-for-tests.ts'),
     extensionDevelopmentPath: [
       path('.'),
@@ -29,4 +38,6 @@ try {
 } catch (error) {
   console.error(error instanceof Error ? error.message : error);
   process.exitCode = 1;
+} finally {
+  await server.close();
 }

@@ -12,6 +12,7 @@ export async function run(): Promise<void> {
   await import('./edit-and-retry.test.ts');
   await import('./exported-api.test.ts');
   await import('./settings.test.ts');
+  await import('./sync.test.ts');
   await import('./sync-transports.test.ts');
   await new Promise<void>((resolve, reject) => {
     mocha.run((failures) => (failures === 0 ? resolve() : reject(new Error(`${failures} tests failed`))));

@@ -4,31 +4,28 @@ import assert from 'node:assert/strict';
 import * as vscode from 'vscode';
 import type { LocalDataApi } from '../../src/api.ts';
 import type { Receipt } from '../../src/protocol/sync-state.ts';
-import type { RunningServer } from '../../src/server/start-server.ts';
-import { ProtocolClient, SECRET, signToken, startForTest } from '../support/server.ts';
+import { spaceInfoSchema } from '../../src/protocol/sync.ts';
 import { openSampleData, whenChange } from './open-database.ts';
 import { Person } from './person.ts';
 
-const SPACE = 'team';
+/** Of the server that the suite's runner has started. */
+const url = process.env['LOCAL_DATA_TEST_SERVER'] ?? '';
+const token = process.env['LOCAL_DATA_TEST_TOKEN'] ?? '';
+const forged = process.env['LOCAL_DATA_TEST_FORGED_TOKEN'] ?? '';
+const space = `${url}/v1/spaces/team`;
+const headers = { authorization: `Bearer ${token}`, 'content-type': 'application/json' };
 
 describe('the server in VS Code', () => {
   let api: LocalDataApi;
-  let server: RunningServer;
-  let other: ProtocolClient;
-  let token: string;
 
   before(async () => {
     api = await openSampleData();
-    server = await startForTest({ memory: true });
-    other = await ProtocolClient.enter(server.url, SPACE, 'another client');
-    token = await signToken({ space: SPACE, secret: SECRET });
   });
 
   after(async () => {
     using person = new Person();
     person.answers(/Disconnect from/, 'Disconnect');
     await vscode.commands.executeCommand('localData.sync.disconnect');
-    await server.close();
   });
 
   const run = (command: string, ...args: unknown[]) =>
@@ -55,8 +52,7 @@ describe('the server in VS Code', () => {
 
   it('a token that the server refuses is told without repeating it', async () => {
     using person = new Person();
-    const forged = await signToken({ space: SPACE, secret: 'another secret that has more than 32 characters' });
-    await run('connect', { url: server.url, token: forged });
+    await run('connect', { url, token: forged });
     const { message, buttons } = await person.nextNotice();
     assert.match(message, /does not accept the token/);
     assert.deepEqual(buttons, ['Try Another Token']);
@@ -71,8 +67,8 @@ describe('the server in VS Code', () => {
   });
 
   it('connects, sends what is here, and gives each change a receipt', async () => {
-    await run('connect', { url: server.url, token });
-    const { change } = await api.upsertEntity('Task', 'task-010', { title: 'Sent to the server' });
+    await run('connect', { url, token });
+    const change = await api.recordChange('Task', 'task-010', 'update', { title: 'Sent to the server' });
     await run('now');
     const accepted = await whenChange(api, change.id, ({ acceptedAt }) => acceptedAt !== null);
     assert.equal(accepted.status, 'synced');
@@ -84,7 +80,7 @@ describe('the server in VS Code', () => {
     assert.ok(
       receipt.savedAt <= (receipt.appliedAt ?? 0) && receipt.acceptedAt !== null && receipt.seenInFeedAt !== null,
     );
-    assert.equal((await other.info()).version, receipt.acceptedVersion);
+    assert.equal((await info()).version, receipt.acceptedVersion);
   });
 
   it('follows the rules in .localdata/localdata.json, and names what does not fit', async () => {
@@ -95,16 +91,10 @@ describe('the server in VS Code', () => {
     await vscode.workspace.fs.writeFile(file, new TextEncoder().encode(JSON.stringify(rules)));
     try {
       await run('goOffline');
-      const { change } = await api.upsertEntity('Task', 'task-011', { title: 'Mine' });
-      const { version } = await other.info();
-      const theirs = {
-        entityId: 'task-011',
-        operation: 'update',
-        data: { title: 'Theirs' },
-        baseVersion: version,
-      } as const;
-      await other.push(theirs);
-      await run('connect', { url: server.url, token });
+      const change = await api.recordChange('Task', 'task-011', 'update', { title: 'Mine' });
+      const { version } = await info();
+      await writeThere('task-011', { title: 'Theirs' }, version);
+      await run('connect', { url, token });
       const conflicted = await whenChange(api, change.id, ({ status }) => status === 'conflicted');
       assert.deepEqual(Object.keys(conflicted.conflict?.fields ?? {}), ['title']);
       using person = new Person();
@@ -128,3 +118,17 @@ describe('the server in VS Code', () => {
     assert.match((await person.nextNotice()).message, /entities are the same as the server’s/);
   });
 });
+
+async function info() {
+  return spaceInfoSchema.parse(await (await fetch(space, { headers })).json());
+}
+
+/** As another client does. */
+async function writeThere(entityId: string, data: object, baseVersion: number): Promise<void> {
+  const { epoch } = await info();
+  const base = { id: crypto.randomUUID(), entityType: 'Task', transactionId: null, timestamp: Date.now() };
+  const changes = [{ ...base, entityId, operation: 'update', data, baseVersion }];
+  const body = JSON.stringify({ clientId: 'another client', epoch, cursor: null, changes });
+  const { status } = await fetch(`${space}/changes`, { method: 'POST', headers, body });
+  assert.equal(status, 200);
+}
