@@ -281,6 +281,7 @@ export class SyncEngine implements LocalDataSync {
         read: this.#parts.read,
         write: (work) => this.#write((context) => work(context)),
         isLocalOnly: (entityType) => this.#isLocalOnly(entityType),
+        caughtUp: () => this.whenSynced(),
       },
       options.repair ?? false,
     );

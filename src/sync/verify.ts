@@ -1,5 +1,6 @@
 // Compares this database with the server by hashes: bucket by bucket, and entity by entity where buckets differ. Looking
-// changes nothing; a repair takes what the server has for the entities that differ, beneath the changes that wait.
+// changes nothing; a repair takes what the server has for the entities that differ, beneath the changes that wait. All that is
+// compared is of one version: where the feed moves meanwhile, the comparison is begun again.
 import { createHash } from 'node:crypto';
 import type { Entity } from '../protocol/changes.ts';
 import { canonicalJson } from '../protocol/canonical-json.ts';
@@ -17,27 +18,45 @@ export interface VerifyParts {
   readonly read: <T>(work: (session: Session) => Promise<T>) => Promise<T>;
   readonly write: <T>(work: (context: RemoteContext & { readonly version: number }) => Promise<T>) => Promise<T>;
   readonly isLocalOnly: (entityType: string) => boolean;
+  /** Resolves when everything the server has is here. */
+  readonly caughtUp: () => Promise<void>;
 }
 
+const ATTEMPTS = 5;
 const LISTED = 1_000;
 const READ_AT_ONCE = 5_000;
 
 export async function verifyAgainstServer(parts: VerifyParts, repair: boolean): Promise<VerifyReport> {
-  const here = await readHashes(parts);
-  const theirs = await parts.digest();
-  if (theirs.version !== here.version) {
-    throw new LocalDataError(
-      'SYNC_NOT_CONNECTED',
-      `The server went on from version ${here.version} to ${theirs.version} while it was compared. Verify again.`,
-    );
+  for (let attempt = 1; ; attempt++) {
+    const report = await compareOnce(parts, repair);
+    if (report !== undefined) return report;
+    if (attempt === ATTEMPTS) {
+      throw new LocalDataError(
+        'SYNC_NOT_CONNECTED',
+        'The server went on while it was compared, again and again. Verify when less is written.',
+      );
+    }
+    await parts.caughtUp();
   }
+}
+
+/** Undefined where what is here, the digests and the buckets were not all of one version. */
+async function compareOnce(parts: VerifyParts, repair: boolean): Promise<VerifyReport | undefined> {
+  const here = await readHashes(parts);
+  if (here === undefined) return undefined;
+  const theirs = await parts.digest();
+  if (theirs.version !== here.version) return undefined;
   const digests = new Map(theirs.buckets.map((bucket) => [bucket.bucket, bucket.digest]));
   const differences: { difference: VerifyDifference; base: EntityBase }[] = [];
   for (const bucket of new Set([...digests.keys(), ...here.buckets.keys()])) {
     const entities = here.buckets.get(bucket) ?? [];
     if (digestOf(entities) === (digests.get(bucket) ?? digestOf([]))) continue;
-    differences.push(...(await compareBucket(parts, bucket, entities)));
+    const found = await compareBucket(parts, bucket, entities, here.version);
+    if (found === undefined) return undefined;
+    differences.push(...found);
   }
+  // The pages of a bucket are not of one moment.
+  if (differences.length > 0 && (await parts.digest()).version !== here.version) return undefined;
   const repaired =
     repair && differences.length > 0
       ? await repairBases(
@@ -62,17 +81,21 @@ interface Hashed {
   readonly data: Entity | null;
 }
 
-async function readHashes(
-  parts: VerifyParts,
-): Promise<{ readonly version: number; readonly count: number; readonly buckets: Map<number, Hashed[]> }> {
+interface Hashes {
+  readonly version: number;
+  readonly count: number;
+  readonly buckets: Map<number, Hashed[]>;
+}
+
+async function readHashes(parts: VerifyParts): Promise<Hashes | undefined> {
   const buckets = new Map<number, Hashed[]>();
   let count = 0;
   let after: readonly [string, string] = ['', ''];
-  let version = 0;
+  const version = await parts.read(feedVersion);
   for (;;) {
     const from = after;
     const page = await parts.read(async (session) => {
-      version = await feedVersion(session);
+      if ((await feedVersion(session)) !== version) return undefined;
       return session.runList<{ t: string; e: string; v: number; d: Entity }>(
         `SELECT json_agg(json_build_object('t', b.entity_type, 'e', b.entity_id, 'v', b.version, 'd', b.data)) AS rows
          FROM (SELECT * FROM local_data.entity_bases b WHERE (b.entity_type, b.entity_id) > ($1, $2) AND NOT b.deleted
@@ -80,6 +103,7 @@ async function readHashes(
         [from[0], from[1]],
       );
     });
+    if (page === undefined) return undefined;
     for (const { t, e, v, d } of page) {
       if (parts.isLocalOnly(t)) continue;
       count += 1;
@@ -99,12 +123,12 @@ async function compareBucket(
   parts: VerifyParts,
   bucket: number,
   here: readonly Hashed[],
-): Promise<{ difference: VerifyDifference; base: EntityBase }[]> {
+  version: number,
+): Promise<{ difference: VerifyDifference; base: EntityBase }[] | undefined> {
   const there = new Map<string, SnapshotEntity>();
-  let version = 0;
   for (let page: string | null = null; ;) {
     const answer: BucketResponse = await parts.bucket(bucket, page);
-    version = answer.version;
+    if (answer.version !== version) return undefined;
     for (const entity of answer.entities) there.set(laneOf(entity), entity);
     if (answer.next === null) break;
     page = answer.next;

@@ -482,6 +482,33 @@ describe('synchronisation', () => {
     assert.equal((await a.getEntity('Task', 't1'))?.['title'], 'true');
   });
 
+  it('finds no difference where there is none, while others go on writing', async () => {
+    const a = await connected();
+    const b = await connected();
+    await b.transaction(async (write) => {
+      for (let n = 0; n < 300; n++) await write.upsertEntity('Project', `p${n}`, { name: 'as it is' });
+    });
+    let isVerifying = true;
+    const writing = (async () => {
+      for (let n = 0; isVerifying; n++) {
+        await b.upsertEntity('Project', `p${n % 300}`, { name: `written ${n}` });
+        await b.sync.whenSynced();
+        await new Promise((resolve) => setTimeout(resolve, 5 * (n % 20)));
+      }
+    })();
+    const totals = [];
+    for (let count = 0; count < 8; count++) {
+      const report = await a.sync.verify().catch((error: unknown) => {
+        assert.match(String(error), /went on while it was compared/);
+        return { differencesTotal: 0 };
+      });
+      totals.push(report.differencesTotal);
+    }
+    isVerifying = false;
+    await writing;
+    assert.deepEqual(totals, Array<number>(8).fill(0));
+  });
+
   it('tells when a change was saved, applied, accepted and seen in the feed', async () => {
     const a = await connected();
     const change = await a.recordChange('Task', 't1', 'insert', { title: 'receipt' });
