@@ -15,6 +15,8 @@ import { SCHEMA_VERSION, migrate, readSchemaVersion } from './migrations.ts';
 export interface OpenDatabaseOptions {
   /** Absolute path; absent for a database in memory. */
   readonly dataDir?: string;
+  /** Instead of a directory: one that runs already, such as what a simulated crash has left. */
+  readonly pglite?: PGlite;
   /** Holds `data`, a data directory made by the same PGlite that new ones start from, and `directories.json`. */
   readonly templateDir?: string;
   /** How long to wait for another owner. */
@@ -48,7 +50,7 @@ const SERVER_SETTINGS = [
 const START_PARAMS = [...PGlite.defaultStartParams, ...SERVER_SETTINGS.flatMap((setting) => ['-c', setting])];
 
 export async function openDatabase(options: OpenDatabaseOptions): Promise<OpenedDatabase> {
-  if (options.dataDir === undefined) return openInMemory();
+  if (options.dataDir === undefined) return openInMemory(options.pglite);
   const lock = await lockDirectory(options.dataDir, options);
   try {
     const dataDir = await resolveDataDirectory(options.dataDir);
@@ -59,8 +61,8 @@ export async function openDatabase(options: OpenDatabaseOptions): Promise<Opened
   }
 }
 
-async function openInMemory(): Promise<OpenedDatabase> {
-  const pglite = await PGlite.create({ dataDir: 'memory://', startParams: START_PARAMS });
+async function openInMemory(running: PGlite | undefined): Promise<OpenedDatabase> {
+  const pglite = running ?? (await PGlite.create({ dataDir: 'memory://', startParams: START_PARAMS }));
   const database = await prepare(pglite);
   return { database, pglite, dataDir: null, openedFrom: 'memory', close: () => database.close() };
 }

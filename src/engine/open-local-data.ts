@@ -1,6 +1,7 @@
 // Opens the engine in process: the bundle's entry. The extension opens the same thing inside its worker.
 import { existsSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
+import type { PGlite } from '@electric-sql/pglite';
 import * as z from 'zod';
 import { systemClock, type Clock } from '../db/clock.ts';
 import { DEFAULT_BATCH_SIZE } from '../db/change-processor.ts';
@@ -16,6 +17,8 @@ export interface OpenLocalDataOptions {
   readonly dataDir?: string;
   /** A database in memory, gone when closed. */
   readonly memory?: boolean;
+  /** With `memory`: on this PGlite, which it may have been before; for simulations of crashes. */
+  readonly pglite?: PGlite;
   readonly clock?: Clock;
   /** Numbers from 0 to 1; change ids and jitter come from it. Default: the system's randomness. */
   readonly random?: () => number;
@@ -47,6 +50,7 @@ export async function openLocalData(options: OpenLocalDataOptions): Promise<Loca
   const templateDir = options.templateDir === undefined ? bundledTemplate() : options.templateDir;
   const opened = await openDatabase({
     ...(options.memory === true || options.dataDir === undefined ? {} : { dataDir: options.dataDir }),
+    ...(options.pglite === undefined ? {} : { pglite: options.pglite }),
     ...(templateDir === null || templateDir === undefined ? {} : { templateDir }),
     ...(options.lockWaitMs === undefined ? {} : { lockWaitMs: options.lockWaitMs }),
     ...(options.signal === undefined ? {} : { signal: options.signal }),

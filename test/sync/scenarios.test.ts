@@ -485,12 +485,12 @@ describe('synchronisation', () => {
   it('finds no difference where there is none, while others go on writing', async () => {
     const a = await connected();
     const b = await connected();
-    await b.transaction(async (write) => {
-      for (let n = 0; n < 300; n++) await write.upsertEntity('Project', `p${n}`, { name: 'as it is' });
+    await b.transaction((write) => {
+      for (let n = 0; n < 300; n++) write.upsertEntity('Project', `p${n}`, { name: 'as it is' });
     });
-    let isVerifying = true;
+    const ended = new AbortController();
     const writing = (async () => {
-      for (let n = 0; isVerifying; n++) {
+      for (let n = 0; !ended.signal.aborted; n++) {
         await b.upsertEntity('Project', `p${n % 300}`, { name: `written ${n}` });
         await b.sync.whenSynced();
         await new Promise((resolve) => setTimeout(resolve, 5 * (n % 20)));
@@ -504,7 +504,7 @@ describe('synchronisation', () => {
       });
       totals.push(report.differencesTotal);
     }
-    isVerifying = false;
+    ended.abort();
     await writing;
     assert.deepEqual(totals, Array<number>(8).fill(0));
   });

@@ -1,0 +1,66 @@
+// `npm run simulate -- --seed N --clients C --steps S --seeds M`: runs histories from seeds one after the other, and prints of
+// the first that fails its seed and the shortest history that can be found.
+import { parseArgs } from 'node:util';
+import { type History, Laboratory, type SimulationOptions, simulate } from './simulation.ts';
+
+const { values } = parseArgs({
+  options: {
+    seed: { type: 'string', default: '1' },
+    seeds: { type: 'string', default: '1' },
+    clients: { type: 'string', default: '3' },
+    steps: { type: 'string', default: '80' },
+    verbose: { type: 'boolean', default: false },
+  },
+});
+
+const first = numberOf(values.seed, 'seed');
+const count = numberOf(values.seeds, 'seeds');
+const clients = numberOf(values.clients, 'clients');
+const steps = numberOf(values.steps, 'steps');
+const laboratory = await Laboratory.open();
+let failed = 0;
+const started = performance.now();
+for (let seed = first; seed < first + count; seed++) {
+  const options = { seed, clients, steps };
+  const history = await simulate(laboratory, options);
+  if (values.verbose) console.log(history.lines.join('\n'));
+  if (history.failure === null) continue;
+  failed += 1;
+  console.log(await explain(laboratory, options, history));
+}
+const seconds = ((performance.now() - started) / 1_000).toFixed(1);
+console.log(`${count - failed} of ${count} histories held, ${failed} did not (${seconds} s)`);
+process.exit(failed === 0 ? 0 : 1);
+
+/** Leaves out ever smaller parts of the history as long as it still fails. */
+async function explain(laboratory: Laboratory, options: SimulationOptions, failing: History): Promise<string> {
+  let shortest = failing;
+  let without = new Set<number>();
+  let tries = 0;
+  for (let part = Math.ceil(failing.steps.length / 2); part >= 1 && tries < 60; part = Math.floor(part / 2)) {
+    for (let from = 0; from < shortest.steps.length && tries < 60;) {
+      const candidate = new Set([...without, ...shortest.steps.slice(from, from + part)]);
+      tries += 1;
+      const history = await simulate(laboratory, { ...options, without: candidate });
+      if (history.failure === null) from += part;
+      else {
+        shortest = history;
+        without = candidate;
+      }
+    }
+  }
+  const { seed, clients, steps } = options;
+  return [
+    `seed ${seed} failed: ${failing.failure?.message ?? ''}`,
+    `again: npm run simulate -- --seed ${seed} --clients ${clients} --steps ${steps}`,
+    `the shortest history that was found (${shortest.steps.length} of ${failing.steps.length} steps, ${shortest.failure?.message ?? ''}):`,
+    ...shortest.lines.map((line) => `  ${line}`),
+  ].join('\n');
+}
+
+function numberOf(text: string, name: string): number {
+  const value = Number(text);
+  if (Number.isInteger(value) && value > 0) return value;
+  console.error(`--${name} ${text}: give a whole number above 0.`);
+  process.exit(1);
+}
