@@ -42,7 +42,7 @@ const suites: readonly Suite[] = [
     counts: 'exit code',
   },
   { name: 'unused code', command: [bin('knip')], counts: 'exit code' },
-  ...['unit', 'engine', 'sync', 'worker', 'contract', 'server'].map(mocha),
+  ...['unit', 'engine', 'sync', 'worker', 'contract', 'server', 'simulation'].map(mocha),
   { name: 'inside VS Code', command: [process.execPath, 'test/vscode/run.ts'], counts: 'mocha' },
   { name: 'ui', command: [process.execPath, 'test/ui/run.ts'], counts: 'mocha' },
 ];

@@ -19,17 +19,23 @@ const clients = numberOf(values.clients, 'clients');
 const steps = numberOf(values.steps, 'steps');
 const laboratory = await Laboratory.open();
 let failed = 0;
+let changes = 0;
+let setAside = 0;
 const started = performance.now();
 for (let seed = first; seed < first + count; seed++) {
   const options = { seed, clients, steps };
   const history = await simulate(laboratory, options);
   if (values.verbose) console.log(history.lines.join('\n'));
+  changes += history.changes;
+  setAside += history.setAside;
   if (history.failure === null) continue;
   failed += 1;
   console.log(await explain(laboratory, options, history));
 }
 const seconds = ((performance.now() - started) / 1_000).toFixed(1);
-console.log(`${count - failed} of ${count} histories held, ${failed} did not (${seconds} s)`);
+console.log(
+  `${count - failed} of ${count} histories held, ${failed} did not (${seconds} s, ${changes.toLocaleString()} changes in the feeds, ${setAside.toLocaleString()} set aside)`,
+);
 process.exit(failed === 0 ? 0 : 1);
 
 /** Leaves out ever smaller parts of the history as long as it still fails. */
