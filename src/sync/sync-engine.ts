@@ -71,6 +71,7 @@ const LIMITS = {
 
 /** Milliseconds. */
 const ECHO_PAUSE = 250;
+const RECOUNT_AFTER = 50;
 
 /** A server that was away is found again within the longest of these steps. */
 const CONTACT_RETRY = { attempts: Infinity, baseDelayMs: 500, maxDelayMs: 10_000 } as const;
@@ -125,6 +126,7 @@ export class SyncEngine implements LocalDataSync {
   #failedPush: { readonly seqs: readonly number[]; count: number; readonly error: TransportError } | undefined;
   #troubles = { refused: 0, conflicts: 0, setAside: 0, stuck: 0 };
   #troublesChanged = true;
+  #cancelRecount: (() => void) | undefined;
   #localOnlyWaiting = 0;
   #applying: ApplyingFrom | undefined;
   readonly #acknowledged: { readonly at: number; readonly count: number }[] = [];
@@ -142,7 +144,8 @@ export class SyncEngine implements LocalDataSync {
       if (this.#binding === undefined || event.sync !== undefined) return;
       for (const change of event.changes) this.#noteCommitted(change);
       const { failed, retrying, conflicted, blocked } = event.counts;
-      if (failed + retrying + conflicted + blocked > 0 || this.#troubles.stuck > 0) this.#troublesChanged = true;
+      const { stuck, refused, conflicts, setAside } = this.#troubles;
+      if (failed + retrying + conflicted + blocked + stuck + refused + conflicts + setAside > 0) this.#recountSoon();
       if (event.entityTypes !== undefined) void this.#putRegistered();
       if (event.counts.applied > 0) this.#pushWake.wake();
       this.#show({});
@@ -296,7 +299,9 @@ export class SyncEngine implements LocalDataSync {
   }
 
   async resolve(changeId: string, resolve: Resolve): Promise<Change> {
-    return this.#write((context) => resolveConflict(context, changeId, resolve));
+    const change = await this.#write((context) => resolveConflict(context, changeId, resolve));
+    this.#recountSoon();
+    return change;
   }
 
   async receipt(changeId: string): Promise<Receipt> {
@@ -318,6 +323,7 @@ export class SyncEngine implements LocalDataSync {
 
   async close(): Promise<void> {
     this.#closed = true;
+    this.#cancelRecount?.();
     this.#stopListening();
     await this.#endSession();
     this.#contact?.transport.close?.();
@@ -756,6 +762,18 @@ export class SyncEngine implements LocalDataSync {
       };
       return work(context);
     });
+  }
+
+  /** Also where nothing else is written: what a person has just taken away must not be shown on. */
+  #recountSoon(): void {
+    this.#troublesChanged = true;
+    this.#cancelRecount ??= this.#parts.clock.setTimer(() => {
+      this.#cancelRecount = undefined;
+      const recount = async (session: Session): Promise<void> => {
+        if (this.#troublesChanged) await this.#countTroubles(session);
+      };
+      if (!this.#closed) this.#parts.read(recount).catch(this.#parts.onError);
+    }, RECOUNT_AFTER);
   }
 
   async #countTroubles(session: Session): Promise<void> {

@@ -482,6 +482,16 @@ describe('synchronisation', () => {
     assert.equal((await a.getEntity('Task', 't1'))?.['title'], 'true');
   });
 
+  it('shows a conflict no longer once it is resolved, though nothing is left to send', async () => {
+    const [a, b] = await apart('manual');
+    await b.upsertEntity('Task', 't1', { title: 'theirs' });
+    const change = await a.recordChange('Task', 't1', 'update', { title: 'mine' });
+    await together(a, b);
+    await whenState(a, ({ conflicts }) => conflicts === 1);
+    await a.sync.resolve(change.id, { keep: 'theirs' });
+    await whenState(a, ({ conflicts }) => conflicts === 0);
+  });
+
   it('finds no difference where there is none, while others go on writing', async () => {
     const a = await connected();
     const b = await connected();
