@@ -5,7 +5,7 @@ import { type PushedChange, SYNC_LIMITS } from '../protocol/sync.ts';
 import { type Rebased, isPushStage, laneOf } from '../db/change-row.ts';
 import type { CommitDraft } from '../db/commit-log.ts';
 import type { Parameter, Session } from '../db/database.ts';
-import { effectOf } from '../db/entity-bases.ts';
+import { type EntityName, effectOf } from '../db/entity-bases.ts';
 import type { EntityTypes } from '../db/entity-types.ts';
 import { moveChanges } from '../db/move-changes.ts';
 
@@ -47,6 +47,8 @@ export interface PushBatch {
   readonly changes: readonly PushedChange[];
   /** Nothing that may go waits up to here. */
   readonly upTo: number;
+  /** Entities whose waiting changes were cancelled out: they are as the server has them. */
+  readonly cancelled: readonly EntityName[];
   /** There was more than this batch took, or something was settled that lets more go. */
   readonly more: boolean;
 }
@@ -136,7 +138,9 @@ export async function takePushBatch(context: PushContext, after: number, limit: 
     queued,
     changes: toPushed(queued, context.entityTypes),
     upTo,
-    more: first.length === limit || bounded.length < first.length || cancelled > 0 || queued.length < whole.length,
+    cancelled,
+    more:
+      first.length === limit || bounded.length < first.length || cancelled.length > 0 || queued.length < whole.length,
   };
 }
 
@@ -277,12 +281,13 @@ function parentsOf(
 async function cancelOut(
   context: PushContext,
   changes: readonly QueuedChange[],
-): Promise<{ readonly kept: QueuedChange[]; readonly cancelled: number }> {
+): Promise<{ readonly kept: QueuedChange[]; readonly cancelled: EntityName[] }> {
   const lanes = Map.groupBy(
     changes.filter((change) => change.transactionId === null || isWholeLaneAlone(change, changes)),
     laneOf,
   );
   const gone: number[] = [];
+  const names: EntityName[] = [];
   for (const lane of lanes.values()) {
     const [first] = lane;
     const isCancelled =
@@ -290,9 +295,11 @@ async function cancelOut(
       first?.operation === 'insert' &&
       first.baseVersion === 0 &&
       lane.at(-1)?.operation === 'delete';
-    if (isCancelled && lane.every(({ seq }) => !context.inDoubt.has(seq))) gone.push(...lane.map(({ seq }) => seq));
+    if (!isCancelled || lane.some(({ seq }) => context.inDoubt.has(seq))) continue;
+    gone.push(...lane.map(({ seq }) => seq));
+    names.push({ entityType: first.entityType, entityId: first.entityId });
   }
-  if (gone.length === 0) return { kept: [...changes], cancelled: 0 };
+  if (gone.length === 0) return { kept: [...changes], cancelled: [] };
   await moveChanges(
     context.session,
     {
@@ -305,7 +312,7 @@ async function cancelOut(
     { now: context.now, paused: false },
   );
   const cancelled = new Set(gone);
-  return { kept: changes.filter(({ seq }) => !cancelled.has(seq)), cancelled: gone.length };
+  return { kept: changes.filter(({ seq }) => !cancelled.has(seq)), cancelled: names };
 }
 
 /** A member of a larger transaction is sent with the others; a statement that stands for itself may be cancelled out. */

@@ -22,9 +22,10 @@ import { isLocalStage, isPushStage } from '../db/change-row.ts';
 import type { Clock } from '../db/clock.ts';
 import type { CommitDraft, CommitLog } from '../db/commit-log.ts';
 import type { Session } from '../db/database.ts';
+import { readBases } from '../db/entity-bases.ts';
 import type { EntityTypes } from '../db/entity-types.ts';
 import { type RetryLimits, RetrySchedule } from '../db/retry-schedule.ts';
-import { type RemoteContext, applyFeedPage, retrySetAside } from './apply-feed.ts';
+import { type RemoteContext, applyFeedPage, putOnBases, retrySetAside } from './apply-feed.ts';
 import { type PushBatch, type QueuedChange, takePushBatch } from './push-batch.ts';
 import { type SettleContext, failPush, resolveConflict, settlePush } from './settle-push.ts';
 import {
@@ -467,6 +468,9 @@ export class SyncEngine implements LocalDataSync {
         this.#pushedUpTo,
         this.#pushLimit,
       );
+      // Another client may have made the same entity meanwhile.
+      const bases = await readBases(session, taken.cancelled);
+      if (bases.size > 0) await putOnBases(context, [...bases.values()], context.version);
       const seqs = taken.queued.map(({ seq }) => seq);
       if (seqs.length > 0) await addInDoubt(session, seqs);
       for (const seq of seqs) this.#inFlight.add(seq);

@@ -504,7 +504,9 @@ class Simulation {
     }
     for (const lane of new Set([...there.keys(), ...here.keys()])) {
       if (unsettled.has(lane)) continue;
-      assert.equal(here.get(lane), there.get(lane), `${name} has another ${lane} than the server`);
+      const own = changes.filter(({ entityType, entityId }) => `${entityType}/${entityId}` === lane);
+      const told = own.map((change) => `\n${JSON.stringify(change)}`).join('');
+      assert.equal(here.get(lane), there.get(lane), `${name} has another ${lane} than the server; its changes:${told}`);
     }
   }
 

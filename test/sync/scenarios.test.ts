@@ -482,6 +482,16 @@ describe('synchronisation', () => {
     assert.equal((await a.getEntity('Task', 't1'))?.['title'], 'true');
   });
 
+  it('has what another made, where its own of the same id was inserted and deleted before it was sent', async () => {
+    const [a, b] = await apart('merge');
+    await a.upsertEntity('Task', 't2', { title: 'mine, and gone again' });
+    await a.deleteEntity('Task', 't2');
+    await b.upsertEntity('Task', 't2', { title: 'theirs' });
+    await together(a, b);
+    assert.equal((await a.getEntity('Task', 't2'))?.['title'], 'theirs');
+    assert.equal((await b.getEntity('Task', 't2'))?.['title'], 'theirs');
+  });
+
   it('shows a conflict no longer once it is resolved, though nothing is left to send', async () => {
     const [a, b] = await apart('manual');
     await b.upsertEntity('Task', 't1', { title: 'theirs' });
