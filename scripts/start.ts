@@ -1,17 +1,21 @@
 // `npm start`: builds, packages and installs the extension into a VS Code with folders of its own, and opens the demo
-// workspace in it. Options: --web, --desktop, --port N, --no-open, --fresh. Never touches a person's own editor.
+// workspace in it, with a server and a second client beside it. Options: --web, --desktop, --port N, --no-open,
+// --no-server, --fresh. Never touches a person's own editor.
 import { spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { cpSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { builtVsix } from './built-vsix.ts';
-import { run } from './processes.ts';
-import { projectRoot } from './project.ts';
+import { codeOf, killTree, run } from './processes.ts';
+import { node24, projectRoot } from './project.ts';
 import { QUIET_SETTINGS, startVscodeServer } from './vscode-server.ts';
 
 const demo = join(process.env.LOCAL_DATA_DEMO ?? projectRoot, '.localdata-demo');
 const workspace = join(demo, 'workspace');
+/** Where the demo workspace finds the server. */
+const serverFile = join(workspace, '.localdata/server.json');
+const stopsWithServer: (() => Promise<void>)[] = [];
 const windows = process.platform === 'win32';
 const stop = new AbortController();
 for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(name, () => stop.abort());
@@ -24,6 +28,8 @@ try {
     console.error(error instanceof Error ? error.message : error);
     process.exitCode = 1;
   }
+} finally {
+  for (const stopServer of stopsWithServer) await stopServer();
 }
 
 async function start(): Promise<void> {
@@ -32,8 +38,26 @@ async function start(): Promise<void> {
   if (options.fresh) rmSync(demo, { recursive: true, force: true });
   if (!existsSync(workspace)) cpSync(join(projectRoot, 'demo'), workspace, { recursive: true });
   const vsix = await builtVsix(stop.signal);
+  if (options.serves) await startDemoServer();
+  else rmSync(serverFile, { force: true });
   if (code === undefined) await startWeb(vsix, options);
-  else await startDesktop(code, vsix);
+  else await startDesktop(code, vsix, options.serves);
+}
+
+/** Ends with this program; a server that cannot start is no reason to have no demo. */
+async function startDemoServer(): Promise<void> {
+  rmSync(serverFile, { force: true });
+  const words = [join(projectRoot, 'scripts/demo-server.ts'), demo, workspace];
+  const child = spawn(node24(), words, { cwd: projectRoot, stdio: ['ignore', 'pipe', 'inherit'] });
+  const ended = codeOf(child, stop.signal).catch(() => null);
+  const ready = new Promise<void>((resolve) => child.stdout.once('data', () => resolve()));
+  await Promise.race([ready, ended]);
+  stop.signal.throwIfAborted();
+  if (child.exitCode !== null) console.log('The demo server did not start; the demo goes on without one.');
+  stopsWithServer.push(async () => {
+    killTree(child);
+    await ended;
+  });
 }
 
 async function startWeb(vsix: string, options: Options): Promise<void> {
@@ -48,6 +72,7 @@ async function startWeb(vsix: string, options: Options): Promise<void> {
   try {
     const address = server.address(workspace);
     console.log(`\n  Local Data is open at\n\n  ${address}\n`);
+    if (options.serves) console.log('  A server and a simulated colleague run beside it; one conflict waits for you.');
     console.log('  Ctrl+C stops it. --fresh starts over with new sample data.\n');
     if (options.opens) openInBrowser(address);
     await server.ended;
@@ -59,7 +84,7 @@ async function startWeb(vsix: string, options: Options): Promise<void> {
 }
 
 /** Its window outlives this program: a person closes it as any other. */
-async function startDesktop(code: string, vsix: string): Promise<void> {
+async function startDesktop(code: string, vsix: string, serves: boolean): Promise<void> {
   const home = join(demo, 'desktop');
   const settings = join(home, 'user/User/settings.json');
   mkdirSync(join(home, 'user/User'), { recursive: true });
@@ -69,6 +94,9 @@ async function startDesktop(code: string, vsix: string): Promise<void> {
   await runCode(code, [...own, '--install-extension', vsix, '--force']);
   await runCode(code, [...own, '--new-window', '--disable-workspace-trust', workspace]);
   console.log(`VS Code shows ${workspace}. --web opens it in a browser instead; --fresh starts over.`);
+  if (!serves) return;
+  console.log('The demo server runs until Ctrl+C.');
+  await new Promise((resolve) => stop.signal.addEventListener('abort', resolve, { once: true }));
 }
 
 interface Options {
@@ -76,25 +104,36 @@ interface Options {
   readonly desktop: boolean;
   readonly port: number;
   readonly opens: boolean;
+  /** A sync server and a second client run beside VS Code. */
+  readonly serves: boolean;
   readonly fresh: boolean;
 }
 
 function readOptions(words: string[]): Options {
-  const { web, desktop, port, 'no-open': closed, fresh } = parsed(words);
+  const { web, desktop, port, 'no-open': closed, 'no-server': alone, fresh } = parsed(words);
   if (web && desktop) throw new Error('--web and --desktop are two places for one VS Code; give one of them.');
   if (desktop && (port !== undefined || closed))
     throw new Error('--port and --no-open are for VS Code in a browser; give them with --web.');
-  return { web, desktop, port: checkedPort(port ?? '0'), opens: !closed, fresh };
+  return { web, desktop, port: checkedPort(port ?? '0'), opens: !closed, serves: !alone, fresh };
 }
 
 function parsed(args: string[]) {
   const flag = { type: 'boolean', default: false } as const;
   try {
-    const options = { web: flag, desktop: flag, port: { type: 'string' }, 'no-open': flag, fresh: flag } as const;
+    const options = {
+      web: flag,
+      desktop: flag,
+      port: { type: 'string' },
+      'no-open': flag,
+      'no-server': flag,
+      fresh: flag,
+    } as const;
     return parseArgs({ args, options }).values;
   } catch (error) {
     const why = error instanceof Error ? error.message : String(error);
-    throw new Error(`${why}\nThe options are --web, --desktop, --port N, --no-open and --fresh.`, { cause: error });
+    throw new Error(`${why}\nThe options are --web, --desktop, --port N, --no-open, --no-server and --fresh.`, {
+      cause: error,
+    });
   }
 }
 

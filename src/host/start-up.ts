@@ -1,5 +1,6 @@
 // What happens by itself once VS Code has started: an existing database is opened, and the demo workspace, and only it,
-// gets its database and sample data unasked and shows the Changes view beside the Entities panel.
+// gets its database and sample data unasked, is connected to the demo's server, and shows the Changes view beside the
+// Entities panel.
 import * as vscode from 'vscode';
 import { CONTEXT_KEYS } from './contributions.ts';
 import { touchesEngine } from './settings.ts';
@@ -38,6 +39,19 @@ async function showDemo(host: Host): Promise<void> {
   const types = await state.data.listEntityTypes();
   if (types.length === 0) await state.data.createSampleData();
   host.entitiesPanel.open({ entityType: 'Task' });
+  if (host.sync.state.status !== 'paused') await connectToDemoServer(host);
+}
+
+/** Its address is another after each start; `npm start` leaves it in the workspace, with a token for the demo alone. */
+async function connectToDemoServer(host: Host): Promise<void> {
+  const server = await readWorkspaceJson('server.json');
+  if (!isGivenServer(server)) return;
+  await host.sync.connect({ url: server.url, token: server.token });
+}
+
+function isGivenServer(value: unknown): value is { readonly url: string; readonly token: string } {
+  if (typeof value !== 'object' || value === null) return false;
+  return typeof Reflect.get(value, 'url') === 'string' && typeof Reflect.get(value, 'token') === 'string';
 }
 
 async function noteUnclaimed(unclaimed: readonly unknown[]): Promise<void> {
@@ -46,14 +60,18 @@ async function noteUnclaimed(unclaimed: readonly unknown[]): Promise<void> {
 
 /** `.localdata/localdata.json` with `"demo": true` marks the demo workspace. */
 async function isDemoWorkspace(): Promise<boolean> {
+  const content = await readWorkspaceJson('localdata.json');
+  return typeof content === 'object' && content !== null && 'demo' in content && content.demo === true;
+}
+
+/** Undefined where there is no such file, or it is not JSON. */
+async function readWorkspaceJson(name: string): Promise<unknown> {
   const folder = vscode.workspace.workspaceFolders?.[0];
-  if (folder === undefined) return false;
-  const file = vscode.Uri.joinPath(folder.uri, '.localdata', 'localdata.json');
+  if (folder === undefined) return undefined;
+  const file = vscode.Uri.joinPath(folder.uri, '.localdata', name);
   try {
-    const content: unknown = JSON.parse(new TextDecoder().decode(await vscode.workspace.fs.readFile(file)));
-    return typeof content === 'object' && content !== null && 'demo' in content && content.demo === true;
+    return JSON.parse(new TextDecoder().decode(await vscode.workspace.fs.readFile(file)));
   } catch {
-    // No such file, or not JSON: then it is no demo workspace.
-    return false;
+    return undefined;
   }
 }
