@@ -151,6 +151,35 @@ export async function putOnBases(
   return byLane;
 }
 
+/**
+ * The same after a page: what cannot be put in place now is set aside under the last remote change of its entity, so that it
+ * is shown, and tried again when more has come.
+ */
+export async function putOrSetAside(
+  context: RemoteContext,
+  bases: readonly EntityBase[],
+  version: number,
+): Promise<void> {
+  const refused = await putOnBases(context, bases, version);
+  for (const base of bases) {
+    const error = refused.get(laneOf(base));
+    if (error === undefined) continue;
+    const failure = failureOf(error, context.now);
+    await moveChanges(
+      context.session,
+      {
+        from: 'synced',
+        set: 'error = $3, failure = $4::jsonb, processed_local = false, applied_at = NULL',
+        where: `c.seq = (SELECT max(l.seq) FROM local_changes l
+          WHERE l.entity_type = $1 AND l.entity_id = $2 AND l.origin = 'remote')`,
+        params: [base.entityType, base.entityId, failure.message, { ...failure }],
+      },
+      context.draft,
+      { now: context.now, paused: false },
+    );
+  }
+}
+
 /** What waits no longer fits on what the server has: the entity is the server's, and the first of the changes waits for a person. */
 async function putBaseAlone(
   context: RemoteContext,

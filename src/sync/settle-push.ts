@@ -8,7 +8,7 @@ import { type ChangeRow, type Rebased, laneOf, lightColumns, toChange } from '..
 import { requireChange } from '../db/changes-table.ts';
 import { effectOf, readBases } from '../db/entity-bases.ts';
 import { moveChanges } from '../db/move-changes.ts';
-import { type RemoteContext, putOnBases } from './apply-feed.ts';
+import { type RemoteContext, putOrSetAside } from './apply-feed.ts';
 import { type ConflictingChange, type Settled, describeConflict, settleByPerson, settleByPolicy } from './conflicts.ts';
 import type { QueuedChange } from './push-batch.ts';
 import { settleDoubt } from './sync-binding.ts';
@@ -221,7 +221,7 @@ async function writeSettled(
   const bases = await readBases(session, [change]);
   const base = bases.get(laneOf(change)) ?? { ...change, version: 0, timestamp: 0, data: null };
   // Without a base there is nothing to put the change on but what is here already.
-  if (bases.size > 0) await putOnBases(context, [base], context.version);
+  if (bases.size > 0) await putOrSetAside(context, [base], context.version);
 }
 
 async function releaseLane({ session, draft, now }: SettleContext, head: number): Promise<void> {

@@ -25,7 +25,7 @@ import type { Session } from '../db/database.ts';
 import { readBases } from '../db/entity-bases.ts';
 import type { EntityTypes } from '../db/entity-types.ts';
 import { type RetryLimits, RetrySchedule } from '../db/retry-schedule.ts';
-import { type RemoteContext, applyFeedPage, putOnBases, retrySetAside } from './apply-feed.ts';
+import { type RemoteContext, applyFeedPage, putOrSetAside, retrySetAside } from './apply-feed.ts';
 import { type PushBatch, type QueuedChange, takePushBatch } from './push-batch.ts';
 import { type SettleContext, failPush, resolveConflict, settlePush } from './settle-push.ts';
 import {
@@ -470,7 +470,7 @@ export class SyncEngine implements LocalDataSync {
       );
       // Another client may have made the same entity meanwhile.
       const bases = await readBases(session, taken.cancelled);
-      if (bases.size > 0) await putOnBases(context, [...bases.values()], context.version);
+      if (bases.size > 0) await putOrSetAside(context, [...bases.values()], context.version);
       const seqs = taken.queued.map(({ seq }) => seq);
       if (seqs.length > 0) await addInDoubt(session, seqs);
       for (const seq of seqs) this.#inFlight.add(seq);

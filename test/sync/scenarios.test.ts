@@ -492,6 +492,27 @@ describe('synchronisation', () => {
     assert.equal((await b.getEntity('Task', 't2'))?.['title'], 'theirs');
   });
 
+  it('sets aside what was taken from the server and cannot be put in place, because something here refers to it', async () => {
+    const rules = { Project: { conflicts: 'manual' } } as const;
+    const a = await connected(rules);
+    await a.upsertEntity('Project', 'p1', { name: 'base' });
+    await a.sync.whenSynced();
+    const b = await connected(rules);
+    await a.sync.goOffline();
+    const change = await a.recordChange('Project', 'p1', 'update', { name: 'mine' });
+    await a.upsertEntity('Task', 't1', { title: 'refers to it', project_id: 'p1' });
+    await b.deleteEntity('Project', 'p1');
+    await b.sync.whenSynced();
+    await a.sync.goOnline();
+    await whenChange(a, change.id, ({ status }) => status === 'conflicted');
+    await a.sync.resolve(change.id, { keep: 'theirs' });
+    await whenState(a, ({ setAside }) => setAside === 1);
+    await a.upsertEntity('Task', 't1', { project_id: null });
+    await a.sync.whenSynced();
+    await whenState(a, ({ setAside }) => setAside === 0);
+    assert.equal(await a.getEntity('Project', 'p1'), undefined);
+  });
+
   it('shows a conflict no longer once it is resolved, though nothing is left to send', async () => {
     const [a, b] = await apart('manual');
     await b.upsertEntity('Task', 't1', { title: 'theirs' });
