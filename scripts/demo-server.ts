@@ -33,7 +33,7 @@ async function startColleague(): Promise<void> {
   const data = await openLocalData({ dataDir: join(demo, 'colleague') });
   await data.registerEntityType({ entityType: 'Task' });
   await data.registerEntityType({ entityType: 'Project' });
-  await data.registerEntityType({ entityType: 'Person' });
+  await data.registerEntityType({ entityType: 'User' });
   if ((await data.getEntity('Task', CONTESTED.id)) === undefined) {
     await data.upsertEntity('Task', CONTESTED.id, { title: CONTESTED.title });
   }

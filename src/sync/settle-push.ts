@@ -102,7 +102,8 @@ async function holdBehind(
 
 type Pair = { readonly change: QueuedChange; readonly result: PushResult };
 
-async function accept({ session, draft, now }: SettleContext, pairs: readonly Pair[]): Promise<void> {
+async function accept(context: SettleContext, pairs: readonly Pair[]): Promise<void> {
+  const { session, draft, now } = context;
   const accepted = pairs.flatMap(({ change, result }) =>
     result.outcome === 'applied' || result.outcome === 'duplicate' ? [{ s: change.seq, v: result.version }] : [],
   );
@@ -117,7 +118,25 @@ async function accept({ session, draft, now }: SettleContext, pairs: readonly Pa
      SELECT json_agg(accepted) AS rows FROM accepted`,
     [JSON.stringify(accepted), now, `{${accepted.map(({ s }) => s).join(',')}}`],
   );
-  for (const row of rows) draft.moved(row.was, toChange(row, { now, paused: false }));
+  const changes = rows.map((row) => ({ was: row.was, change: toChange(row, { now, paused: false }) }));
+  for (const { was, change } of changes) draft.moved(was, change);
+  await putCovered(
+    context,
+    changes.map(({ change }) => change),
+  );
+}
+
+/**
+ * What the feed was already past when it was accepted stood on top of the base until now, and does no longer: a delete of
+ * what was not there, whose first answer was lost, would else hide what others made since.
+ */
+async function putCovered(context: SettleContext, accepted: readonly Change[]): Promise<void> {
+  const covered = accepted.filter(({ acceptedVersion }) => (acceptedVersion ?? Infinity) <= context.version);
+  const lanes = new Map(
+    covered.map(({ entityType, entityId }) => [laneOf({ entityType, entityId }), { entityType, entityId }]),
+  );
+  const bases = await readBases(context.session, [...lanes.values()]);
+  if (bases.size > 0) await putOrSetAside(context, [...bases.values()], context.version);
 }
 
 async function refuse(
