@@ -6,7 +6,7 @@ import type { Conflict, ConflictPolicy, Resolve } from '../protocol/sync-state.t
 import { LocalDataError } from '../protocol/errors.ts';
 import { type ChangeRow, type Rebased, laneOf, lightColumns, toChange } from '../db/change-row.ts';
 import { requireChange } from '../db/changes-table.ts';
-import { effectOf, readBases } from '../db/entity-bases.ts';
+import { effectOf, readBases, feedVersion } from '../db/entity-bases.ts';
 import { moveChanges } from '../db/move-changes.ts';
 import { type RemoteContext, putOrSetAside } from './apply-feed.ts';
 import { type ConflictingChange, type Settled, describeConflict, settleByPerson, settleByPolicy } from './conflicts.ts';
@@ -131,12 +131,14 @@ async function accept(context: SettleContext, pairs: readonly Pair[]): Promise<v
  * what was not there, whose first answer was lost, would else hide what others made since.
  */
 async function putCovered(context: SettleContext, accepted: readonly Change[]): Promise<void> {
-  const covered = accepted.filter(({ acceptedVersion }) => (acceptedVersion ?? Infinity) <= context.version);
+  const version = await feedVersion(context.session);
+  const covered = accepted.filter(({ acceptedVersion }) => (acceptedVersion ?? Infinity) <= version);
+  if (covered.length === 0) return;
   const lanes = new Map(
     covered.map(({ entityType, entityId }) => [laneOf({ entityType, entityId }), { entityType, entityId }]),
   );
   const bases = await readBases(context.session, [...lanes.values()]);
-  if (bases.size > 0) await putOrSetAside(context, [...bases.values()], context.version);
+  await putOrSetAside(context, [...bases.values()], version);
 }
 
 async function refuse(

@@ -1,8 +1,10 @@
-// Ten faults an engine like this could have, each as a change of one place in the built bundle, and the test that must
-// notice it. An anchor that does not match exactly once stops the run: then the fault was not put in.
+// Faults that an engine and a server like these could have, each as a change of one place in a built bundle, and the test
+// that must notice it. An anchor that does not match exactly once stops the run: then the fault was not put in.
 
 export interface Fault {
   readonly name: string;
+  /** Default the engine. */
+  readonly bundle?: 'engine.js' | 'server.js';
   /** What a person would lose by it. */
   readonly harm: string;
   readonly anchor: string | RegExp;
@@ -15,6 +17,9 @@ export interface Fault {
 
 const PROCESSOR = 'test/engine/change-processor.test.ts';
 const CONTRACT = 'test/contract/in-process.test.ts';
+const SYNC = 'test/sync/scenarios.test.ts';
+const TWO_SERVERS = 'test/server/two-servers.test.ts';
+const SIMULATION = 'test/simulation/simulation.test.ts';
 
 export const FAULTS: readonly Fault[] = [
   {
@@ -97,5 +102,83 @@ export const FAULTS: readonly Fault[] = [
     replacement: 'IF true THEN RETURN NULL;',
     testFile: CONTRACT,
     test: 'that writes an entity table is captured as applied changes, cascades included',
+  },
+  {
+    name: 'forget what was applied',
+    bundle: 'server.js',
+    harm: 'a change whose answer was lost takes effect twice',
+    anchor: 'if (known !== void 0) return resultOfKnown(',
+    replacement: 'if (false) return resultOfKnown(',
+    testFile: TWO_SERVERS,
+    test: 'apply a change once although both get it at the same time',
+  },
+  {
+    name: 'store the cursor before the data',
+    harm: 'a crash between the two loses what the server sent',
+    anchor: 'await this.#write(async (context) => {\n      await applyFeedPage(context, page);',
+    replacement:
+      'await this.#parts.write((session) => setBinding(session, { cursor: page.cursor, version: page.version }));\n    await this.#write(async (context) => {\n      await applyFeedPage(context, page);',
+    testFile: SIMULATION,
+    test: 'end with every replica like the server and every queue empty or explained',
+  },
+  {
+    name: 'send by the clock',
+    harm: 'a clock that steps back sends the changes of an entity in another order than they were made',
+    anchor: /\[\.\.\.due, \.\.\.first\]\.sort\(\((\w+), (\w+)\) => \1\.seq - \2\.seq\)/,
+    replacement: '[...due, ...first].sort(($1, $2) => $1.timestamp - $2.timestamp)',
+    testFile: SIMULATION,
+    test: 'end with every replica like the server and every queue empty or explained',
+  },
+  {
+    name: 'take an echo for another’s change',
+    harm: 'a change of one’s own comes back as somebody else’s',
+    anchor: 'if (mine.length === 0) return',
+    replacement: 'if (true) return',
+    testFile: SIMULATION,
+    test: 'end with every replica like the server and every queue empty or explained',
+  },
+  {
+    name: 'ignore the policy',
+    harm: 'conflicts are settled by another rule than the one that was asked for',
+    anchor: /policyOf: \((\w+)\) => this\.#policyOf\(\1\)/,
+    replacement: 'policyOf: () => "merge"',
+    testFile: SYNC,
+    test: 'settles the same field by local-wins, keeps both values and converges (scenario 23)',
+  },
+  {
+    name: 'send a refused change for ever',
+    harm: 'a change that the server never takes keeps being sent, and nobody hears of it',
+    anchor: 'await failPush(context, change.seq, failure2, 1);',
+    replacement: 'await failPush(context, change.seq, failure2, 1, context.now);',
+    testFile: SYNC,
+    test: 'fails a change at once that the server refuses, with its reason, and lets its lane wait (scenario 12)',
+  },
+  {
+    name: 'hide what an own delete no longer covers',
+    harm: 'an entity that others made stays hidden here',
+    anchor: 'if (covered.length === 0) return;',
+    replacement: 'return;',
+    testFile: SIMULATION,
+    test: 'end with every replica like the server and every queue empty or explained',
+  },
+  {
+    name: 'trust NOTIFY alone',
+    bundle: 'server.js',
+    harm: 'a reader whose notice was lost waits for ever',
+    anchor: '#planSweep() {\n    if (this.#isDraining) return;',
+    replacement: '#planSweep() {\n    return;',
+    testFile: TWO_SERVERS,
+    test: 'deliver what was written while nobody can listen, by looking every few seconds',
+  },
+  {
+    name: 'read before the lock',
+    bundle: 'server.js',
+    harm: 'two pushes at once apply one change twice, or lose a version',
+    anchor:
+      'async function lockSpace(session, space) {\n  const [row] = await session.run(STATEMENTS.lockSpace, [space]);',
+    replacement:
+      'async function lockSpace(session, space) {\n  const [row] = await session.run(STATEMENTS.readSpace, [space]);',
+    testFile: TWO_SERVERS,
+    test: 'give every reader every change in order while many clients push to both at once',
   },
 ];
