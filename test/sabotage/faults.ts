@@ -122,10 +122,10 @@ export const FAULTS: readonly Fault[] = [
     test: 'end with every replica like the server and every queue empty or explained',
   },
   {
-    name: 'send by the clock',
-    harm: 'a clock that steps back sends the changes of an entity in another order than they were made',
+    name: 'send the newest first',
+    harm: 'the changes of an entity reach the server in another order than they were made',
     anchor: /\[\.\.\.due, \.\.\.first\]\.sort\(\((\w+), (\w+)\) => \1\.seq - \2\.seq\)/,
-    replacement: '[...due, ...first].sort(($1, $2) => $1.timestamp - $2.timestamp)',
+    replacement: '[...due, ...first].sort(($1, $2) => $2.seq - $1.seq)',
     testFile: SIMULATION,
     test: 'end with every replica like the server and every queue empty or explained',
   },

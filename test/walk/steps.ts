@@ -1,4 +1,5 @@
-// What the walk does in VS Code, step by step: create, import, break, find why, retry, edit, discard, restore. Each step
+// What the walk does in VS Code, step by step: resolve a conflict with a colleague, work offline, create, import, break, find
+// why, retry, edit, discard, restore, and go online again. Each step
 // ends when the screen shows its outcome, and what the screen said in the end is kept for the comparison with the data.
 import assert from 'node:assert/strict';
 import type { Page } from 'playwright-core';
@@ -22,23 +23,33 @@ export interface ScreenFacts {
 }
 
 const BROKEN = /Update Task task-012/;
+/** Both have written its title before they first met. */
+const CONTESTED = /Insert Task task-003/;
 const FOREIGN_KEY_FAILURE = /Insert Task task-041/;
 
 export async function walkSteps(workbench: Workbench, report: WalkReport): Promise<ScreenFacts> {
   const { page } = workbench;
   await report.step('The first frame: the Changes view beside the Entities panel', () => firstFrame(workbench));
+  await report.step('A colleague wrote the same task: the conflict and the server', () => seeConflict(workbench));
+  await report.step('Look at both sides, and keep mine', () => keepMine(workbench));
+  await report.step('Work offline', () => workOffline(workbench));
+  // From here on nobody else writes.
+  const finished = await finishedNow(workbench);
   await report.step('Create a user', () => createUser(workbench));
   await report.step('Import places.csv into a new entity type', () => importPlaces(workbench));
   await report.step('See what was imported', () => seePlaces(workbench));
-  await report.step('Break one: a priority that no task may have', () => breakTask(workbench));
+  await report.step('Break one: a priority that no task may have', () => breakTask(workbench, finished + 9));
   await report.step('Find why: the tooltip', () => hoverBroken(workbench));
   await report.step('Find why: the entity before and after', () => showBroken(workbench));
   await report.step('Retry: it fails again, for nothing has changed', () => retryBroken(workbench));
   await report.step('Edit: the payload as JSON', () => openEdit(workbench));
-  await report.step('Save: it goes through', () => saveEdit(workbench));
+  await report.step('Save: it goes through', () => saveEdit(workbench, finished + 10));
   await report.step('Discard: what that would undo', () => askDiscard(workbench));
-  await report.step('Discard it', () => discard(workbench));
-  await report.step('Restore it', () => restore(workbench));
+  await report.step('Discard it', () => discard(workbench, finished + 11));
+  await report.step('Restore it', () => restore(workbench, finished + 10));
+  await report.step('Go online: what waited is sent', () => goOnline(workbench));
+  await report.step('The receipt of what was sent', () => seeReceipt(workbench));
+  await report.step('Verify against the server, and work offline again', () => verify(workbench));
   await report.step('The panel shows the repaired task', () => seeRepaired(workbench));
   const facts = await readScreen(workbench);
   assert.deepEqual(await page.locator('.notification-toast').allInnerTexts(), [], 'nothing was left in the way');
@@ -57,6 +68,65 @@ async function firstFrame(workbench: Workbench): Promise<Page> {
   await (await workbench.panel()).getByRole('row', { name: /task-001/ }).waitFor();
   assert.equal(await workbench.page.locator('.notification-toast').count(), 0);
   return workbench.page;
+}
+
+async function seeConflict(workbench: Workbench): Promise<Page> {
+  await workbench.row(/^\s*Conflicts\s*1\s*$/).waitFor({ timeout: 60_000 });
+  await workbench.row(CONTESTED).waitFor();
+  await server(workbench, 'In sync');
+  return workbench.page;
+}
+
+async function keepMine(workbench: Workbench): Promise<Page> {
+  await workbench.chooseFromMenu(workbench.row(CONTESTED), 'Resolve Conflict…');
+  await workbench.page.locator('.monaco-diff-editor').waitFor();
+  await workbench.pick('Keep Mine');
+  await workbench.row('Conflicts').waitFor({ state: 'hidden' });
+  await server(workbench, 'In sync');
+  await workbench.runCommand('Open Entities');
+  await workbench.panel();
+  return workbench.page;
+}
+
+async function workOffline(workbench: Workbench): Promise<Page> {
+  await workbench.runCommand('Work Offline');
+  await server(workbench, 'Working offline');
+  return workbench.page;
+}
+
+async function goOnline(workbench: Workbench): Promise<Page> {
+  await workbench.runCommand('Go Online');
+  await server(workbench, 'In sync');
+  return workbench.page;
+}
+
+async function seeReceipt(workbench: Workbench): Promise<Page> {
+  await workbench.row('Finished').click();
+  await workbench.chooseFromMenu(workbench.row(/Insert Place/).first(), 'Show Receipt');
+  const steps = workbench.page.locator('.quick-input-list .monaco-list-row');
+  await steps.filter({ hasText: /Accepted by the server.*version/s }).waitFor();
+  return workbench.page;
+}
+
+async function verify(workbench: Workbench): Promise<Page> {
+  await workbench.page.keyboard.press('Escape');
+  await workbench.row('Finished').click();
+  await workbench.runCommand('Verify Against Server');
+  await workbench.notification(/are the same as the server’s/).waitFor();
+  await workbench.runAnyCommand('Notifications: Clear All Notifications');
+  return workOffline(workbench);
+}
+
+/** The status bar item that says how the server is. */
+async function server(workbench: Workbench, title: string): Promise<void> {
+  await workbench
+    .serverItem()
+    .and(workbench.page.locator(`[aria-label*="${title}"]`))
+    .waitFor({ timeout: 60_000 });
+}
+
+async function finishedNow(workbench: Workbench): Promise<number> {
+  return groupsOf(await workbench.rows())['Finished'] ?? 0;
 }
 
 async function createUser(workbench: Workbench): Promise<Page> {
@@ -86,14 +156,14 @@ async function seePlaces(workbench: Workbench): Promise<Page> {
   return workbench.page;
 }
 
-async function breakTask(workbench: Workbench): Promise<Page> {
+async function breakTask(workbench: Workbench, finished: number): Promise<Page> {
   await workbench.runCommand('Record Change…');
   await workbench.pick('Task');
   await workbench.pick('update');
   await workbench.fillInput('Record Change', 'task-012');
   await workbench.fillInput('Payload of Task', '{ "priority": 8 }');
   await workbench.row(BROKEN).waitFor();
-  await atRest(workbench, { Failed: 3, Finished: 60 });
+  await atRest(workbench, { Failed: 3, Finished: finished });
   return workbench.page;
 }
 
@@ -141,7 +211,7 @@ async function openEdit(workbench: Workbench): Promise<Page> {
   return workbench.page;
 }
 
-async function saveEdit(workbench: Workbench): Promise<Page> {
+async function saveEdit(workbench: Workbench, finished: number): Promise<Page> {
   const { keyboard } = workbench.page;
   await workbench.page
     .locator('.editor-instance:visible .view-line')
@@ -153,7 +223,7 @@ async function saveEdit(workbench: Workbench): Promise<Page> {
   await keyboard.type('4');
   await keyboard.press('ControlOrMeta+s');
   await workbench.row(BROKEN).waitFor({ state: 'detached' });
-  await atRest(workbench, { Failed: 2, Finished: 61 });
+  await atRest(workbench, { Failed: 2, Finished: finished });
   // The diff that was left open follows what has become of its change.
   await workbench.page
     .locator('.monaco-diff-editor .view-lines')
@@ -169,18 +239,18 @@ async function askDiscard(workbench: Workbench): Promise<Page> {
   return workbench.page;
 }
 
-async function discard(workbench: Workbench): Promise<Page> {
+async function discard(workbench: Workbench, finished: number): Promise<Page> {
   await workbench.answer('Discard');
   await workbench.row('Finished').click();
   await workbench.row(/Insert Task task-041.*discarded/s).waitFor();
-  await atRest(workbench, { Failed: 1, Finished: 62 });
+  await atRest(workbench, { Failed: 1, Finished: finished });
   return workbench.page;
 }
 
-async function restore(workbench: Workbench): Promise<Page> {
+async function restore(workbench: Workbench, finished: number): Promise<Page> {
   await workbench.chooseFromMenu(workbench.row(/Insert Task task-041.*discarded/s), 'Restore');
   await workbench.row(/Insert Task task-041.*no Project/s).waitFor();
-  await atRest(workbench, { Failed: 2, Finished: 61 });
+  await atRest(workbench, { Failed: 2, Finished: finished });
   await workbench.row('Finished').click();
   return workbench.page;
 }
