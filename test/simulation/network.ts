@@ -12,6 +12,8 @@ export interface Link {
   doubled: number;
   /** The server no longer takes this client's token. */
   isExpired: boolean;
+  /** Answered by 503 on the way, and asked to come again after a second. */
+  busy: number;
   latencyMs: number;
 }
 
@@ -23,6 +25,7 @@ export function goodLink(): Link {
     lostAnswers: 0,
     doubled: 0,
     isExpired: false,
+    busy: 0,
     latencyMs: 20,
   };
 }
@@ -58,6 +61,7 @@ export class Network {
     await this.#delay(link);
     if (link.isCutOut || this.#chance.happens(link.lostRequests)) return this.#lost();
     if (link.isExpired) return refused();
+    if (this.#chance.happens(link.busy)) return busy();
     if (this.#chance.happens(link.doubled)) void this.#late(link, url, init);
     const { status, headers, text } = await this.#ask(url, init);
     await this.#delay(link);
@@ -106,4 +110,10 @@ export class Network {
 function refused(): Response {
   const body = { error: { code: 'TOKEN_EXPIRED', message: 'The token has expired. Sign in again.' } };
   return new Response(JSON.stringify(body), { status: 401, headers: { 'content-type': 'application/json' } });
+}
+
+function busy(): Response {
+  const body = { error: { code: 'UNAVAILABLE', message: 'Come again.' } };
+  const headers = { 'content-type': 'application/json', 'retry-after': '1' };
+  return new Response(JSON.stringify(body), { status: 503, headers });
 }

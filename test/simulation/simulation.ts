@@ -56,7 +56,7 @@ interface Client {
   machine: Machine;
   database: CrashingPglite;
   data: LocalDataEngine;
-  /** Ids of changes that the engine has said it recorded. */
+  /** Ids of its own changes that an engine has said it committed. */
   readonly acknowledged: Set<string>;
 }
 
@@ -109,7 +109,7 @@ class Simulation {
   readonly #world = new World();
   readonly #chance: Chance;
   readonly #network: Network;
-  readonly #serverMachine = new Machine();
+  #serverMachine = new Machine();
   readonly #space: string;
   readonly #clients: Client[] = [];
   readonly #lines: string[] = [];
@@ -166,7 +166,8 @@ class Simulation {
       const host = `c${index + 1}.simulated`;
       this.#network.links.set(host, goodLink());
       const machine = new Machine();
-      const { data, database } = await this.#open(inner, machine, index);
+      const acknowledged = new Set<string>();
+      const { data, database } = await this.#open(inner, machine, index, acknowledged);
       await data.exec(SCHEMA);
       await data.registerEntityType({ entityType: 'Project', table: 'projects' });
       await data.registerEntityType({ entityType: 'Task', table: 'tasks' });
@@ -179,7 +180,7 @@ class Simulation {
         machine,
         database,
         data,
-        acknowledged: new Set<string>(),
+        acknowledged,
       };
       this.#clients.push(client);
       this.#connect(client);
@@ -187,7 +188,7 @@ class Simulation {
     }
   }
 
-  async #open(inner: PGlite, machine: Machine, salt: number) {
+  async #open(inner: PGlite, machine: Machine, salt: number, acknowledged: Set<string>) {
     const database = new CrashingPglite(inner, this.#world);
     const chance = new Chance((this.#options.seed * 31 + salt) ^ (this.#ids += 1));
     const data = await openLocalData({
@@ -198,6 +199,9 @@ class Simulation {
       onBackgroundError: (error) => {
         if (!database.isGone) this.#trouble.push(error);
       },
+    });
+    data.onCommit(({ changes }) => {
+      for (const { id, origin } of changes) if (origin !== 'remote' && !database.isGone) acknowledged.add(id);
     });
     return { data, database };
   }
@@ -211,12 +215,22 @@ class Simulation {
       limits: { requestsPerSecond: 100_000, requestsAtOnce: 100_000 },
     });
     this.#app = app;
-    this.#network.serve = (request) => this.#counted(() => app.fetch(request));
+    this.#network.serve = async (request) => {
+      const response = await app.fetch(request);
+      // It was killed meanwhile: what it did stays done, and nobody hears of it.
+      if (this.#app !== app) throw new TypeError('fetch failed', { cause: new Error('The server is gone.') });
+      return response;
+    };
   }
 
-  /** Work of the server counts as under way until it waits for news. */
-  async #counted<T>(work: () => Promise<T>): Promise<T> {
-    return work();
+  async #restartServer(isKilled: boolean): Promise<void> {
+    const before = this.#app;
+    this.#app = undefined;
+    if (isKilled) {
+      this.#serverMachine.isGone = true;
+      this.#serverMachine = new Machine();
+    } else await before?.close();
+    this.#startServer();
   }
 
   #connect(client: Client): void {
@@ -262,8 +276,7 @@ class Simulation {
       } else if (kind < 50) {
         const operation = chance.pick(['insert', 'update', 'delete'] as const);
         say(`record ${operation} ${id} ${JSON.stringify(patch)}`);
-        const change = await data.recordChange(type, id, operation, operation === 'delete' ? null : patch);
-        client.acknowledged.add(change.id);
+        await data.recordChange(type, id, operation, operation === 'delete' ? null : patch);
       } else if (kind < 60) {
         say(`delete ${id}`);
         await data.deleteEntity(type, id);
@@ -271,11 +284,10 @@ class Simulation {
         const other = `note-${chance.below(IDS)}`;
         const written = patchOf('Note', chance, step);
         say(`transaction of ${id} and ${other}`);
-        const result = await data.transaction((tx) => {
+        await data.transaction((tx) => {
           tx.upsertEntity(type, id, patch);
           tx.upsertEntity('Note', other, written);
         });
-        for (const change of result.changes) client.acknowledged.add(change.id);
       } else if (kind < 78) {
         const priority = chance.below(10);
         say(`SQL update of projects to ${priority}`);
@@ -297,6 +309,9 @@ class Simulation {
       const keep = chance.pick(['mine', 'theirs'] as const);
       say(`resolve ${nameOf(change)}: ${keep}`);
       await data.sync.resolve(change.id, { keep });
+    } else if (change.origin !== 'remote' && change.operation !== 'delete' && chance.happens(0.3)) {
+      say(`edit ${nameOf(change)}`);
+      await data.editChange(change.id, { ...change.data, name: 'edited' });
     } else if (chance.happens(0.5)) {
       say(`retry ${nameOf(change)}`);
       await data.retryChange(change.id);
@@ -309,7 +324,7 @@ class Simulation {
   async #disturb(client: Client, chance: Chance, step: number): Promise<void> {
     const link = this.#network.links.get(client.host) ?? goodLink();
     const say = (what: string) => this.#say(`${step} ${client.name}: ${what}`);
-    switch (chance.below(12)) {
+    switch (chance.below(14)) {
       case 0:
         link.isCutOut = !link.isCutOut;
         return say(`${link.isCutOut ? 'cut' : 'mended'} on the way out`);
@@ -338,16 +353,30 @@ class Simulation {
         client.machine.asleepUntil = this.#world.now + chance.pick([5_000, MINUTE]);
         return say('sleeps');
       case 9:
-      case 10: {
+        link.busy = chance.pick([0, 0.3, 0.9]);
+        return say(`gets a busy server for ${link.busy} of requests`);
+      case 10:
+        return this.#leaveOrReturn(client, say);
+      case 11:
+      case 12: {
         const statements = chance.below(60);
         client.database.crashAfter(statements);
         return say(`is killed ${statements} statements later`);
       }
       default:
-        this.#say(`${step} the server is restarted`);
-        await this.#app?.close();
-        this.#startServer();
+        this.#say(`${step} the server is ${step % 2 === 0 ? 'killed and started' : 'restarted'}`);
+        await this.#restartServer(step % 2 === 0);
     }
+  }
+
+  /** A person works offline, or no longer does. */
+  #leaveOrReturn({ data, database }: Client, say: (what: string) => void): void {
+    const isAway = data.stores.sync.getState().status === 'paused';
+    say(isAway ? 'goes online' : 'works offline');
+    const { sync } = data;
+    (isAway ? sync.goOnline() : sync.goOffline()).catch((error: unknown) => {
+      if (!database.isGone) say(`refused: ${messageOf(error)}`);
+    });
   }
 
   async #reviveCrashed(): Promise<void> {
@@ -359,7 +388,7 @@ class Simulation {
       machine.offset = client.machine.offset;
       client.machine = machine;
       await this.#checkCursor(client);
-      const { data, database } = await this.#open(client.inner, machine, index);
+      const { data, database } = await this.#open(client.inner, machine, index, client.acknowledged);
       client.data = data;
       client.database = database;
       this.#say(`${client.name} is started again`);
@@ -387,6 +416,9 @@ class Simulation {
       this.#network.links.set(client.host, goodLink());
     }
     await this.#reviveCrashed();
+    for (const client of this.#clients) {
+      if (client.data.stores.sync.getState().status === 'paused') this.#connect(client);
+    }
     for (let round = 0; round < 40; round++) {
       await this.#signInAgain();
       await this.#world.advance(round < 5 ? MINUTE : 5 * MINUTE);
@@ -465,24 +497,31 @@ class Simulation {
     }
   }
 
-  /** Of every entity that the feed speaks of up to the cursor, the base is at least as new. */
+  /** Of every entity that the feed speaks of up to the cursor, the base is at least as new, and what the server had then. */
   async #checkCursor({ name, inner }: Client): Promise<void> {
     const { rows } = await inner.query<{ version: number | string; phase: string }>(
       `SELECT version, phase FROM local_data.sync_binding`,
     );
     const [binding] = rows;
     if (binding === undefined || binding.phase !== 'linked') return;
-    const bases = await inner.query<{ lane: string; version: number | string }>(
-      `SELECT entity_type || '/' || entity_id AS lane, version FROM local_data.entity_bases`,
+    const bases = await inner.query<{ lane: string; version: number | string; data: JsonObject | null }>(
+      `SELECT entity_type || '/' || entity_id AS lane, version, data FROM local_data.entity_bases`,
     );
     const at = new Map(bases.rows.map(({ lane, version }) => [lane, Number(version)]));
+    const data = new Map(bases.rows.map((row) => [row.lane, row.data]));
     for (const row of await this.#feed()) {
       if (row.version > Number(binding.version)) break;
-      const base = at.get(`${row.entity_type}/${row.entity_id}`);
+      const lane = `${row.entity_type}/${row.entity_id}`;
+      const base = at.get(lane);
+      if (base === row.version) {
+        const there: JsonObject | null = row.entity === null ? null : JSON.parse(row.entity);
+        const isSame = canonicalJson(data.get(lane) ?? null) === canonicalJson(there);
+        assert.ok(isSame, `${name}: the base of ${lane} at ${base} is not what the server had: ${row.entity}`);
+      }
       const isThere = (base ?? -1) >= row.version;
       assert.ok(
         isThere,
-        `${name}: the cursor is at ${binding.version}, and the base of ${row.entity_type}/${row.entity_id} at ${base ?? 'none'}, before ${row.version}`,
+        `${name}: the cursor is at ${binding.version}, and the base of ${lane} at ${base ?? 'none'}, before ${row.version}`,
       );
     }
   }
@@ -523,7 +562,7 @@ class Simulation {
   // --- The server's side
 
   async #feed() {
-    const text = `SELECT version, id, client_id, entity_type, entity_id, operation FROM local_data_sync.feed WHERE space = $1 ORDER BY version`;
+    const text = `SELECT version, id, client_id, entity_type, entity_id, operation, entity FROM local_data_sync.feed WHERE space = $1 ORDER BY version`;
     return this.#laboratory.store.run<{
       version: number;
       id: string;
@@ -531,6 +570,7 @@ class Simulation {
       entity_type: string;
       entity_id: string;
       operation: string;
+      entity: string | null;
     }>({ name: '', text }, [this.#space]);
   }
 
