@@ -106,7 +106,27 @@ async function settleEchoes(context: RemoteContext, changes: readonly FeedChange
     );
     for (const row of rows) draft.moved(row.was, toChange(row, { now, paused: false }));
   }
+  await settleBefore(context, mine);
   return new Set(known.map(({ id }) => id));
+}
+
+/**
+ * The server takes a lane in order, so what stands before an echo was taken too, even where it changed nothing and so is in
+ * no feed, such as the delete of what was not there; on top of the echo it would undo it here.
+ */
+async function settleBefore({ session, draft, now }: RemoteContext, mine: readonly FeedChange[]): Promise<void> {
+  const input = JSON.stringify(mine.map(({ id, version }) => ({ id, v: version })));
+  const move = {
+    from: 'applied' as const,
+    set: 'processed_sync = true, accepted_version = e.v, accepted_at = $2',
+    using: `(SELECT o.entity_type AS t, o.entity_id AS n, max(o.seq) AS s, max(i.v) AS v
+      FROM jsonb_to_recordset($1::jsonb) AS i(id text, v bigint) JOIN local_changes o ON o.id = i.id
+      WHERE o.origin <> 'remote' GROUP BY o.entity_type, o.entity_id) AS e`,
+    where: `c.entity_type = e.t AND c.entity_id = e.n AND c.seq < e.s AND c.origin <> 'remote'
+      AND c.processed_local AND NOT c.processed_sync`,
+    params: [input, now],
+  };
+  await moveChanges(session, move, draft, { now, paused: false });
 }
 
 type Touched = EntityBase & { readonly isEcho: boolean };

@@ -25,6 +25,8 @@ export interface ConflictingChange {
   readonly data: JsonObject | null;
   /** The entity before it, here. */
   readonly previous: Entity | null;
+  /** Where it was an insert, the entity it made, though it be sent as an update by now. */
+  readonly inserted: Entity | null;
   readonly timestamp: number;
   readonly clientId: string;
 }
@@ -72,7 +74,7 @@ export function describeConflict(
       theirTimestamp: timestamp,
     };
   }
-  const mine = operation === 'delete' ? null : { ...previous, ...data };
+  const mine = operation === 'delete' ? null : { ...(previous ?? change.inserted), ...data };
   return {
     at: now,
     policy,

@@ -195,15 +195,7 @@ async function holdBehindStuck(context: PushContext, changes: readonly QueuedCha
   for (const [seq, head] of await stuckParents(context, changes, inBatch)) if (!heads.has(seq)) heads.set(seq, head);
   for (const [seq, head] of await stuckMembers(context, changes, inBatch)) if (!heads.has(seq)) heads.set(seq, head);
   if (heads.size === 0) return [...changes];
-  for (const change of changes) {
-    const { transactionId } = change;
-    const member =
-      transactionId === null
-        ? undefined
-        : changes.find((one) => one.transactionId === transactionId && heads.has(one.seq));
-    const head = member === undefined ? undefined : heads.get(member.seq);
-    if (head !== undefined && !heads.has(change.seq)) heads.set(change.seq, head);
-  }
+  spreadHolds(changes, heads, context.entityTypes);
   await moveChanges(
     session,
     {
@@ -217,6 +209,30 @@ async function holdBehindStuck(context: PushContext, changes: readonly QueuedCha
     { now, paused: false },
   );
   return changes.filter((change) => !heads.has(change.seq));
+}
+
+/** What is held in a batch holds what in the same batch is behind it: its lane, its transaction, and who refers to it. */
+function spreadHolds(changes: readonly QueuedChange[], heads: Map<number, number>, entityTypes: EntityTypes): void {
+  const transactions = new Map<string, number>();
+  for (let before = -1; before !== heads.size;) {
+    before = heads.size;
+    const lanes = new Map<string, number>();
+    const inserts = new Map<string, number>();
+    for (const change of changes) {
+      const { seq, transactionId, operation } = change;
+      const parent = parentsOf(change, entityTypes).find((one) => inserts.has(laneOf(one)));
+      const head =
+        heads.get(seq) ??
+        lanes.get(laneOf(change)) ??
+        transactions.get(transactionId ?? '') ??
+        (parent === undefined ? undefined : inserts.get(laneOf(parent)));
+      if (head === undefined) continue;
+      heads.set(seq, head);
+      lanes.set(laneOf(change), head);
+      if (operation === 'insert') inserts.set(laneOf(change), head);
+      if (transactionId !== null) transactions.set(transactionId, head);
+    }
+  }
 }
 
 /** Changes that refer to an entity whose insert the server has not taken: they would be orphans there. */

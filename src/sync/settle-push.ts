@@ -216,7 +216,8 @@ async function settleConflict(
 
 function asConflicting(queued: QueuedChange, timestamp: number, clientId: string): ConflictingChange {
   const { operation, data } = effectOf(queued);
-  return { operation, data, previous: queued.previous, timestamp, clientId };
+  const inserted = queued.operation === 'insert' ? queued.result : null;
+  return { operation, data, previous: queued.previous, inserted, timestamp, clientId };
 }
 
 /**
@@ -267,7 +268,7 @@ export async function resolveConflict(context: SettleContext, id: string, resolv
   const { previous, timestamp } = change;
   const conflict: Conflict = change.conflict;
   const settled = settleByPerson(
-    { operation, data, previous, timestamp, clientId: context.clientId },
+    { operation, data, previous, inserted: null, timestamp, clientId: context.clientId },
     conflict,
     resolve,
     now,

@@ -45,6 +45,15 @@ export class World {
     };
   }
 
+  async counted<T>(work: () => Promise<T>): Promise<T> {
+    this.underWay += 1;
+    try {
+      return await work();
+    } finally {
+      this.underWay -= 1;
+    }
+  }
+
   /** Lets everything that has begun come to where it waits for time or for the network. */
   async settle(): Promise<void> {
     let quiet = 0;

@@ -1,6 +1,8 @@
 // What must hold between databases and a server, with the real engine, the real server and real HTTP.
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
+import { httpTransport } from '../../src/sync/http-transport.ts';
+import type { OpenTransport, SyncTransport } from '../../src/sync/transport.ts';
 import { LocalDataError, type LocalDataEngine, openLocalData, temporaryDirectory } from '../support/engine.ts';
 import {
   SECRET,
@@ -548,6 +550,71 @@ describe('synchronisation', () => {
     ended.abort();
     await writing;
     assert.deepEqual(totals, Array<number>(8).fill(0));
+  });
+
+  it('keeps what it inserted after a delete that changed nothing, where the echo comes before the answer', async () => {
+    const echoed = Promise.withResolvers<void>();
+    const late: OpenTransport = (options) => {
+      const transport = httpTransport({ ...options, url: server.url });
+      const push: SyncTransport['push'] = async (request, call) => {
+        const answer = await transport.push(request, call);
+        await echoed.promise;
+        return answer;
+      };
+      return { ...transport, push };
+    };
+    const a = await client({ transports: { late } });
+    await a.sync.connect({ url: 'late:server', token });
+    await a.sync.whenSynced();
+    await a.sync.goOffline();
+    await a.recordChange('Task', 't1', 'delete');
+    const insert = await a.recordChange('Task', 't1', 'insert', { title: 'there' });
+    await a.whenIdle();
+    await a.sync.goOnline();
+    await whenChange(a, insert.id, ({ status }) => status === 'synced');
+    echoed.resolve();
+    await a.sync.whenSynced();
+    assert.equal((await a.getEntity('Task', 't1'))?.['title'], 'there');
+  });
+
+  it('sends nothing of a lane whose earlier change waits for what it refers to', async () => {
+    const [a, b] = await apart('merge');
+    await a.sync.setRules({ Project: { conflicts: 'manual' } });
+    const insert = await a.recordChange('Project', 'p1', 'insert', { name: 'mine' });
+    await b.upsertEntity('Project', 'p1', { name: 'theirs' });
+    await a.whenIdle();
+    await together(a, b);
+    assert.equal((await a.getChange(insert.id))?.status, 'conflicted');
+    await a.sync.goOffline();
+    const refers = await a.recordChange('Task', 't1', 'update', { project_id: 'p1' });
+    const later = await a.recordChange('Task', 't1', 'update', { title: 'later' });
+    await a.whenIdle();
+    await a.sync.goOnline();
+    await a.sync.whenSynced();
+    assert.equal((await a.getChange(refers.id))?.status, 'blocked');
+    assert.equal((await a.getChange(later.id))?.status, 'blocked');
+    await a.sync.resolve(insert.id, { keep: 'mine' });
+    await a.sync.whenSynced();
+    await b.sync.whenSynced();
+    assert.deepEqual(await b.getEntity('Task', 't1'), await a.getEntity('Task', 't1'));
+  });
+
+  it('brings an entity back whole that was inserted on both sides and then deleted on the server', async () => {
+    const [a, b] = await apart('manual');
+    const insert = await a.recordChange('Task', 't2', 'insert', { title: 'mine', priority: 7 });
+    await b.upsertEntity('Task', 't2', { title: 'theirs', priority: 7 });
+    await a.whenIdle();
+    await together(a, b);
+    await a.sync.goOffline();
+    await a.sync.resolve(insert.id, { keep: 'mine' });
+    await b.deleteEntity('Task', 't2');
+    await together(a, b);
+    await whenChange(a, insert.id, ({ status }) => status === 'conflicted');
+    await a.sync.resolve(insert.id, { keep: 'mine' });
+    await a.sync.whenSynced();
+    await b.sync.whenSynced();
+    assert.equal((await b.getEntity('Task', 't2'))?.['priority'], 7);
+    assert.deepEqual(await b.getEntity('Task', 't2'), await a.getEntity('Task', 't2'));
   });
 
   it('tells when a change was saved, applied, accepted and seen in the feed', async () => {
