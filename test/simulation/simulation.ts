@@ -58,7 +58,7 @@ interface Client {
   data: LocalDataEngine;
   /** Ids of its own changes that an engine has said it committed. */
   readonly acknowledged: Set<string>;
-  /** Ids of changes that a person tried again: plain SQL does not wait for what failed, and so may have gone before. */
+  /** Lanes in which a person repaired something: plain SQL does not wait for what failed, and may have gone before it. */
   readonly repaired: Set<string>;
 }
 
@@ -326,7 +326,7 @@ class Simulation {
     const { changes } = await data.listChanges({ status: ['failed', 'conflicted'], limit: 50 });
     if (changes.length === 0) return;
     const change = chance.pick(changes);
-    repaired.add(change.id);
+    repaired.add(`${change.entityType}/${change.entityId}`);
     if (change.status === 'conflicted') {
       const keep = chance.pick(['mine', 'theirs'] as const);
       say(`resolve ${nameOf(change)}: ${keep}`);
@@ -625,8 +625,9 @@ function checkLanes(
   const last = new Map<string, number>();
   for (const { id } of feed) {
     const change = seqs.get(id);
-    if (change === undefined || change.origin === 'remote' || repaired.has(id)) continue;
+    if (change === undefined || change.origin === 'remote') continue;
     const lane = `${change.entityType}/${change.entityId}`;
+    if (repaired.has(lane)) continue;
     const before = last.get(lane) ?? 0;
     assert.ok(
       change.seq > before,
