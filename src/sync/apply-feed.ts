@@ -105,14 +105,15 @@ async function settleEchoes(context: RemoteContext, changes: readonly FeedChange
       [input, now],
     );
     for (const row of rows) draft.moved(row.was, toChange(row, { now, paused: false }));
+    await settleBefore(context, mine);
   }
-  await settleBefore(context, mine);
   return new Set(known.map(({ id }) => id));
 }
 
 /**
  * The server takes a lane in order, so what stands before an echo was taken too, even where it changed nothing and so is in
- * no feed, such as the delete of what was not there; on top of the echo it would undo it here.
+ * no feed, such as the delete of what was not there; on top of the echo it would undo it here. Only echoes that come before the answer
+ * can have such changes before them.
  */
 async function settleBefore({ session, draft, now }: RemoteContext, mine: readonly FeedChange[]): Promise<void> {
   const input = JSON.stringify(mine.map(({ id, version }) => ({ id, v: version })));

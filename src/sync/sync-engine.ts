@@ -886,7 +886,7 @@ export class SyncEngine implements LocalDataSync {
   }
 
   #isLocalOnly(entityType: string): boolean {
-    return (this.#rules[entityType] ?? this.#rules['*'])?.sync === false;
+    return (this.#rules[entityType]?.sync ?? this.#rules['*']?.sync) === false;
   }
 
   #policyOf(entityType: string): ConflictPolicy {

@@ -572,7 +572,9 @@ describe('synchronisation', () => {
     await a.whenIdle();
     await a.sync.goOnline();
     await whenChange(a, insert.id, ({ status }) => status === 'synced');
+    const seen = await a.getEntity('Task', 't1');
     echoed.resolve();
+    assert.equal(seen?.['title'], 'there');
     await a.sync.whenSynced();
     assert.equal((await a.getEntity('Task', 't1'))?.['title'], 'there');
   });

@@ -1,13 +1,14 @@
 // The window's contact with a server: keeps tokens in VS Code's SecretStorage and nowhere else, gives the engine its rules,
 // and takes contact up again by itself when a database opens or the engine's thread, which knows the token only in memory,
 // was started anew. Says nothing unasked; what a person must do stands in the status bar and the view.
+import type { ParseError } from 'jsonc-parser';
 import * as vscode from 'vscode';
 import type { LocalData } from '../../engine/local-data.ts';
 import { type ConnectOptions, NO_SYNC, type SyncState } from '../../protocol/sync-state.ts';
 import { CONTEXT_KEYS } from '../contributions.ts';
 import type { Database, DatabaseState } from '../database.ts';
 import type { HostBase } from '../host.ts';
-import { type RulesRead, joinRules, readRules } from './sync-rules.ts';
+import { type RulesRead, joinRules, readRules, unreadable } from './sync-rules.ts';
 
 /** A token that the server refuses is not tried again and again by itself. */
 const SAME_TOKEN_AGAIN_MS = 60_000;
@@ -64,16 +65,19 @@ export class ServerConnection implements vscode.Disposable {
   /** Connects, and keeps the token only once the server has taken it. */
   async connect(options: ConnectOptions): Promise<SyncState> {
     const data = this.#database.require();
+    // Another database may be open when the server has answered.
+    const secretName = this.#secretName();
     await this.#giveRules(data);
     const state = await data.sync.connect(options);
     await this.#context.workspaceState.update('localData.server', options.url);
-    await this.#context.secrets.store(this.#secretName(), options.token);
+    await this.#context.secrets.store(secretName, options.token);
     return state;
   }
 
   async disconnect(): Promise<void> {
+    const secretName = this.#secretName();
     await this.#database.require().sync.disconnect();
-    await this.#context.secrets.delete(this.#secretName());
+    await this.#context.secrets.delete(secretName);
   }
 
   dispose(): void {
@@ -163,14 +167,15 @@ async function readRulesFile(): Promise<RulesRead> {
   let text: string;
   try {
     text = new TextDecoder().decode(await vscode.workspace.fs.readFile(uri));
-  } catch {
-    // No such file: nothing is asked for.
-    return none;
+  } catch (error) {
+    if (error instanceof vscode.FileSystemError && error.code === 'FileNotFound') return none;
+    return unreadable(`${RULES_FILE} could not be read: ${error instanceof Error ? error.message : String(error)}.`);
   }
   const { parse } = await import('jsonc-parser');
-  const content: unknown = parse(text, [], { allowTrailingComma: true });
-  if (typeof content !== 'object' || content === null) {
-    return { rules: {}, problems: [`${RULES_FILE} is no JSON object.`] };
+  const errors: ParseError[] = [];
+  const content: unknown = parse(text, errors, { allowTrailingComma: true });
+  if (errors.length > 0 || typeof content !== 'object' || content === null) {
+    return unreadable(`${RULES_FILE} is no JSON object.`);
   }
   return readRules(Reflect.get(content, 'sync'), `"sync" in ${RULES_FILE}`);
 }

@@ -1,5 +1,6 @@
 // How entity types take part in synchronisation, as a person wrote it: in the setting, and in the workspace's own
-// `.localdata/localdata.json`, which wins. What does not fit is named and left out; the rest holds.
+// `.localdata/localdata.json`, which wins. What does not fit is named, and what it speaks of stays on this machine until it is
+// corrected: nothing may be sent because of a slip of the pen.
 import { CONFLICT_POLICIES, type EntityTypeSync, type SyncRules } from '../../protocol/sync-state.ts';
 
 export interface RulesRead {
@@ -8,26 +9,35 @@ export interface RulesRead {
   readonly problems: readonly string[];
 }
 
+const KEPT_HERE: EntityTypeSync = { sync: false };
+const HELD = ' Until that is corrected nothing it speaks of is sent.';
+
 /** `where` names the source in what is said of it, such as `localData.sync.rules`. */
 export function readRules(value: unknown, where: string): RulesRead {
   if (value === undefined) return { rules: {}, problems: [] };
-  if (!isRecord(value)) return { rules: {}, problems: [`${where} must be an object of entity types.`] };
+  if (!isRecord(value)) return unreadable(`${where} must be an object of entity types.`);
   const rules: Record<string, EntityTypeSync> = {};
   const problems: string[] = [];
   for (const [entityType, rule] of Object.entries(value)) {
     const problem = problemOf(rule);
-    if (problem === null) rules[entityType] = rule as EntityTypeSync;
-    else problems.push(`${where}: "${entityType}" ${problem}`);
+    rules[entityType] = problem === null ? (rule as EntityTypeSync) : KEPT_HERE;
+    if (problem !== null) problems.push(`${where}: "${entityType}" ${problem}${HELD}`);
   }
   return { rules, problems };
 }
 
-/** Type by type; the later one wins as a whole. */
+/** For rules that cannot be read at all. */
+export function unreadable(problem: string): RulesRead {
+  return { rules: { '*': KEPT_HERE }, problems: [`${problem}${HELD}`] };
+}
+
+/** Type by type and field by field; the later one wins. */
 export function joinRules(...all: readonly RulesRead[]): RulesRead {
-  return {
-    rules: Object.assign({}, ...all.map(({ rules }) => rules)) as SyncRules,
-    problems: all.flatMap(({ problems }) => problems),
-  };
+  const rules: Record<string, EntityTypeSync> = {};
+  for (const read of all) {
+    for (const [entityType, rule] of Object.entries(read.rules)) rules[entityType] = { ...rules[entityType], ...rule };
+  }
+  return { rules, problems: all.flatMap(({ problems }) => problems) };
 }
 
 function problemOf(rule: unknown): string | null {
