@@ -129,7 +129,7 @@ async function compareBucket(
   for (let page: string | null = null; ;) {
     const answer: BucketResponse = await parts.bucket(bucket, page);
     if (answer.version !== version) return undefined;
-    for (const entity of answer.entities) there.set(laneOf(entity), entity);
+    for (const entity of answer.entities) if (!parts.isLocalOnly(entity.entityType)) there.set(laneOf(entity), entity);
     if (answer.next === null) break;
     page = answer.next;
   }

@@ -619,6 +619,14 @@ describe('synchronisation', () => {
     assert.deepEqual(await b.getEntity('Task', 't2'), await a.getEntity('Task', 't2'));
   });
 
+  it('compares nothing of an entity type that stays on this machine', async () => {
+    const a = await connected();
+    await a.upsertEntity('Project', 'p1', { name: 'sent before it was to stay' });
+    await a.sync.whenSynced();
+    await a.sync.setRules({ Project: { sync: false } });
+    assert.equal((await a.sync.verify()).differencesTotal, 0);
+  });
+
   it('tells when a change was saved, applied, accepted and seen in the feed', async () => {
     const a = await connected();
     const change = await a.recordChange('Task', 't1', 'insert', { title: 'receipt' });
