@@ -71,7 +71,8 @@ describe('npm start', () => {
   it('installs into and opens a desktop VS Code with folders of its own', async () => {
     const calls = join(home, 'calls');
     const record = `require('node:fs').appendFileSync(${JSON.stringify(calls)}, JSON.stringify(process.argv.slice(2)) + '\\n')`;
-    const program = start([], { PATH: pathWith('code', record), VSCODE_IPC_HOOK_CLI: undefined });
+    const PATH = pathWith('code', record);
+    const program = start(['--no-server'], { PATH, VSCODE_IPC_HOOK_CLI: undefined });
     assert.equal(await program.ended, 0, program.said);
     const demo = join(home, '.localdata-demo');
     const own = ['--user-data-dir', join(demo, 'desktop/user'), '--extensions-dir', join(demo, 'desktop/extensions')];
@@ -84,6 +85,18 @@ describe('npm start', () => {
       ],
     );
     assert.ok(existsSync(join(demo, 'workspace/places.csv')), 'the demo workspace is there');
+  });
+
+  it('keeps the server running beside a desktop VS Code until Ctrl+C, with its address in the workspace', async () => {
+    const PATH = pathWith('code', '');
+    const program = start([], { PATH, VSCODE_IPC_HOOK_CLI: undefined });
+    await program.says(/The demo server runs until Ctrl\+C/);
+    const file = join(home, '.localdata-demo/workspace/.localdata/server.json');
+    const { url } = JSON.parse(readFileSync(file, 'utf8')) as { url: string };
+    assert.equal((await fetch(`${url}/healthz`)).status, 200);
+    await program.interrupt();
+    assert.deepEqual(program.left(), []);
+    await assert.rejects(fetch(`${url}/healthz`));
   });
 
   it('says so when the port is in use', async () => {
