@@ -166,7 +166,9 @@ describe('the Entities panel', () => {
     const read = await panel.locator('body').evaluateHandle(() => {
       const { promise, resolve } = Promise.withResolvers<number>();
       window.addEventListener('message', ({ data }: MessageEvent<{ value?: { rows?: unknown[] } }>) => {
-        if (data.value?.rows !== undefined) resolve(data.value.rows.length);
+        // A read that was under way before brings as many as it was asked for, all 40.
+        const count = data.value?.rows?.length;
+        if (count !== undefined && count < 40) resolve(count);
       });
       return { promise };
     });
