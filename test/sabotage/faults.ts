@@ -41,8 +41,10 @@ export const FAULTS: readonly Fault[] = [
   {
     name: 'block the whole type',
     harm: 'one failed change holds up every entity of its type',
-    anchor: 'w.entity_type = b.t AND w.entity_id = b.e',
-    replacement: 'w.entity_type = b.t',
+    // That of the processor: the push looks for what stands before a change in the same words.
+    anchor:
+      /w\.entity_type = b\.t AND w\.entity_id = b\.e( AND w\.seq < b\.seq\s+AND w\.status IN \([^)]*\) AND \$\{isLocalStage)/,
+    replacement: 'w.entity_type = b.t$1',
     testFile: PROCESSOR,
     test: 'let B to Z drain while A is poisoned, and say what the later changes of A wait for',
   },

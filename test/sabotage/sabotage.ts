@@ -1,4 +1,4 @@
-// Proves that the tests would notice: puts one fault at a time into a copy of the built engine and runs the one test that
+// Proves that the tests would notice: puts one fault at a time into a copy of the built engine or server and runs the one test that
 // must turn red. Fails when a fault survives, cannot be put in, or its test is not green without it. The build itself is
 // never touched. Options: `--markdown FILE` keeps the table, `--only WORDS` takes the faults so
 // named.
