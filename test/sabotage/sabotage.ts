@@ -116,7 +116,7 @@ function toMarkdown(): string {
   });
   return `# Sabotage
 
-\`npm run sabotage\` puts one fault at a time into a copy of the built engine and runs the test that must notice it. Each
+\`npm run sabotage\` puts one fault at a time into a copy of the built engine or server and runs the test that must notice it. Each
 test is green without the fault; a fault that survives, or whose place in the bundle is no longer found, fails the run.
 
 | fault | what it would do | test | with the fault |
