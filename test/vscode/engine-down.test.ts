@@ -50,6 +50,7 @@ const WHILE_DOWN: Readonly<Record<CommandId, RegExp | 'acts'>> = {
   'localData.showLog': 'acts',
   'localData.copyDiagnostics': 'acts',
   'localData.changes.loadMore': 'acts',
+  'localData.sync.openRules': 'acts',
   // These open a database, save a document or look again; they are tested where they do.
   'localData.change.saveEdit': 'acts',
   'localData.tryAgain': 'acts',

@@ -3,22 +3,23 @@ import * as vscode from 'vscode';
 import { COMMANDS, type CommandId } from '../contributions.ts';
 import { defineCommand } from '../command.ts';
 import { requireServer } from '../sync/require-server.ts';
+import type { RuleFault } from '../sync/sync-rules.ts';
 import { factsOf, furtherFactsOf, iconOf, titleOf } from '../sync/sync-words.ts';
 import type { SyncState, SyncStatus } from '../../protocol/sync-state.ts';
 
-type Item = vscode.QuickPickItem & { readonly command?: CommandId };
+type Item = vscode.QuickPickItem & { readonly command?: CommandId; readonly args?: readonly unknown[] };
 
 export const showSyncStatus = defineCommand('localData.sync.showStatus', async (host) => {
   const state = requireServer(host);
-  const chosen = await vscode.window.showQuickPick(itemsOf(state, host.sync.ruleProblems), {
+  const chosen = await vscode.window.showQuickPick(itemsOf(state, host.sync.ruleFaults), {
     title: `${titleOf(state)} · ${state.server.space} on ${state.server.url}`,
     placeHolder: state.reason ?? 'Everything the server has is here, and what waits is on its way',
     matchOnDescription: true,
   });
-  if (chosen?.command !== undefined) await vscode.commands.executeCommand(chosen.command);
+  if (chosen?.command !== undefined) await vscode.commands.executeCommand(chosen.command, ...(chosen.args ?? []));
 });
 
-function itemsOf(state: SyncState, problems: readonly string[]): Item[] {
+function itemsOf(state: SyncState, faults: readonly RuleFault[]): Item[] {
   const now = Date.now();
   const separator = (label: string): Item => ({ label, kind: vscode.QuickPickItemKind.Separator });
   return [
@@ -35,8 +36,13 @@ function itemsOf(state: SyncState, problems: readonly string[]): Item[] {
       label: name,
       description: value,
     })),
-    ...(problems.length === 0 ? [] : [separator('Rules that do not fit')]),
-    ...problems.map((problem): Item => ({ label: '$(warning)', description: problem })),
+    ...(faults.length === 0 ? [] : [separator('Rules that do not fit')]),
+    ...faults.map((fault): Item => ({
+      label: '$(warning)',
+      description: fault.message,
+      command: 'localData.sync.openRules',
+      args: [fault],
+    })),
   ];
 }
 
