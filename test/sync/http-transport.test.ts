@@ -10,7 +10,7 @@ import { gzipSync } from 'node:zlib';
 import { LocalDataError } from '../../src/protocol/errors.ts';
 import { SYNC_LIMITS, type PushRequest } from '../../src/protocol/sync.ts';
 import { httpTransport } from '../../src/sync/http-transport.ts';
-import { spaceOfToken } from '../../src/sync/sync-engine.ts';
+import { spaceOfToken } from '../../src/sync/bind-server.ts';
 import { type SyncTransport, TransportError, type TransportErrorKind } from '../../src/sync/transport.ts';
 import { type Script, ScriptedServer, answerJson } from './scripted-server.ts';
 
