@@ -19,6 +19,8 @@ export const SYNC_LIMITS = {
   idLength: 200,
   entityTypeLength: 200,
   entityIdLength: 1_000,
+  /** Changes that one change can name as those it must come after. */
+  after: 100,
   /** Seconds a pull may wait for something new. */
   waitSeconds: 55,
   /** A change's timestamp is clamped to the server's time plus this many milliseconds. */
@@ -76,6 +78,11 @@ export const pushedChangeSchema = z.strictObject({
   timestamp: milliseconds,
   /** Changes of one transaction stand together in a push, and are applied together or not at all. */
   transactionId: z.string().min(1).max(SYNC_LIMITS.idLength).nullable(),
+  /**
+   * Ids of changes without which this one must not land, such as the insert of the entity that it refers to. Where one of
+   * them stands earlier in the same push and was not applied, this one is `held`; an id that does not is passed over.
+   */
+  after: z.array(changeId).max(SYNC_LIMITS.after).optional(),
 });
 export type PushedChange = z.infer<typeof pushedChangeSchema>;
 
@@ -128,7 +135,7 @@ export const pushResultSchema = z.discriminatedUnion('outcome', [
     message: z.string(),
     field: z.string().optional(),
   }),
-  /** Something earlier of its lane, or a member of its transaction, was not applied. */
+  /** Something earlier of its lane, a member of its transaction, or a change that it must come after was not applied. */
   z.object({ outcome: z.literal('held'), id: changeId, by: changeId }),
 ]);
 export type PushResult = z.infer<typeof pushResultSchema>;
