@@ -261,29 +261,33 @@ export const healthSchema = z.object({
   protocols: z.array(z.number().int()),
 });
 
-/** Codes of errors that concern a request as a whole. Clients act on status and code, never on the text. */
-export const SYNC_ERROR_CODES = [
-  'INVALID_REQUEST',
-  'UNAUTHENTICATED',
-  'TOKEN_EXPIRED',
-  'FORBIDDEN',
-  'NOT_FOUND',
-  'METHOD_NOT_ALLOWED',
-  'REQUEST_TIMEOUT',
-  /** 409: another history than the client's; it starts from a snapshot. */
-  'EPOCH_CHANGED',
-  /** 409: the same epoch, but not the change that the cursor names at its version: the server was put back. */
-  'HISTORY_CHANGED',
-  /** 410: the feed no longer reaches back to the cursor. */
-  'CURSOR_EXPIRED',
-  'PAYLOAD_TOO_LARGE',
-  'UNSUPPORTED_MEDIA_TYPE',
-  'UNSUPPORTED_PROTOCOL',
-  'TOO_MANY_REQUESTS',
-  'INTERNAL',
-  'UNAVAILABLE',
-] as const;
-export type SyncErrorCode = (typeof SYNC_ERROR_CODES)[number];
+/**
+ * Codes of errors that concern a request as a whole, and the status that each comes with. Clients act on status and code, never
+ * on the text. Below 500 nothing was done; with 500 and 503 nobody knows.
+ */
+export const SYNC_ERROR_STATUS = {
+  INVALID_REQUEST: 400,
+  UNAUTHENTICATED: 401,
+  TOKEN_EXPIRED: 401,
+  FORBIDDEN: 403,
+  NOT_FOUND: 404,
+  METHOD_NOT_ALLOWED: 405,
+  REQUEST_TIMEOUT: 408,
+  /** Another history than the client's; it starts from a snapshot. */
+  EPOCH_CHANGED: 409,
+  /** The same epoch, but not the change that the cursor names at its version: the server was put back. */
+  HISTORY_CHANGED: 409,
+  /** The feed no longer reaches back to the cursor. */
+  CURSOR_EXPIRED: 410,
+  PAYLOAD_TOO_LARGE: 413,
+  UNSUPPORTED_MEDIA_TYPE: 415,
+  UNSUPPORTED_PROTOCOL: 426,
+  TOO_MANY_REQUESTS: 429,
+  INTERNAL: 500,
+  UNAVAILABLE: 503,
+} as const;
+export type SyncErrorCode = keyof typeof SYNC_ERROR_STATUS;
+export const SYNC_ERROR_CODES = Object.keys(SYNC_ERROR_STATUS) as readonly SyncErrorCode[];
 
 /** The body of every answer that is no success. `Retry-After` comes as a header, in seconds. */
 export const syncErrorSchema = z.object({
