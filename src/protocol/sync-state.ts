@@ -183,6 +183,8 @@ export interface NetworkConditions {
   readonly lostAnswers?: number;
   /** Answered instead of the server by this HTTP status, for a share of requests. */
   readonly errorStatus?: number;
+  /** Of a 409: which history has changed, the server's as a whole (the default) or its past after it was put back. */
+  readonly errorCode?: 'EPOCH_CHANGED' | 'HISTORY_CHANGED';
   readonly errors?: number;
   /** Nothing goes through. */
   readonly stopped?: boolean;
