@@ -30,7 +30,7 @@ import type {
   TransactionResult,
   UndoImportReport,
 } from '../protocol/engine.ts';
-import type { LocalDataSync } from '../protocol/sync-state.ts';
+import type { LocalDataSync } from '../sync/local-data-sync.ts';
 import type { LocalDataStores } from '../stores/local-data-stores.ts';
 
 export interface CallOptions {

@@ -81,6 +81,14 @@ interface Unit {
   readonly members: readonly { readonly index: number; readonly read: ReadChange }[];
 }
 
+/** What of this push was not applied so far, and so holds up others. */
+interface Stopped {
+  /** The id of the change that each lane waits for. */
+  readonly lanes: Map<string, string>;
+  /** The ids of all changes that were not applied. */
+  readonly ids: Set<string>;
+}
+
 type Verdict =
   | { readonly kind: 'duplicate'; readonly version: number }
   | { readonly kind: 'nothing to do' }
@@ -95,20 +103,20 @@ type Verdict =
 
 export async function decidePush(input: PushInput): Promise<PushDecision> {
   const done: Draft = { version: input.version, bytes: 0, entities: new Map(), known: new Map(), applied: [] };
-  const stoppedLanes = new Map<string, string>();
+  const stopped: Stopped = { lanes: new Map(), ids: new Set() };
   const results: PushResult[] = [];
   const units = unitsOf(input.changes);
   const split = splitTransactions(units);
   for (const unit of units) {
     const draft: Draft = { version: done.version, bytes: 0, entities: new Map(), known: new Map(), applied: [] };
     const isSplit = unit.transactionId !== null && split.has(unit.transactionId);
-    const outcome = await decideUnit(input, unit, isSplit, done, draft, stoppedLanes);
+    const outcome = await decideUnit(input, unit, isSplit, done, draft, stopped);
     for (const [position, { index }] of unit.members.entries()) {
       const result = outcome.results[position];
       if (result !== undefined) results[index] = result;
     }
     if (outcome.stoppedBy === null) keep(draft, done);
-    else stopLanes(unit, outcome.stoppedBy, stoppedLanes);
+    else stop(unit, outcome.stoppedBy, stopped);
   }
   return {
     results,
@@ -154,11 +162,11 @@ async function decideUnit(
   isSplit: boolean,
   done: Draft,
   draft: Draft,
-  stoppedLanes: ReadonlyMap<string, string>,
+  stopped: Stopped,
 ): Promise<UnitOutcome> {
   const results: PushResult[] = [];
   for (const [position, { read }] of unit.members.entries()) {
-    const result = isSplit ? splitResult(read) : await decideOne(input, read, done, draft, stoppedLanes);
+    const result = isSplit ? splitResult(read) : await decideOne(input, read, done, draft, stopped);
     results.push(result);
     if (result.outcome === 'applied' || result.outcome === 'duplicate') continue;
     const by = result.id;
@@ -191,15 +199,18 @@ async function decideOne(
   read: ReadChange,
   done: Draft,
   draft: Draft,
-  stoppedLanes: ReadonlyMap<string, string>,
+  stopped: Stopped,
 ): Promise<PushResult> {
   if (read.kind === 'unreadable') return rejected(read.id, read.refusal);
   const { change } = read;
   const lane = laneOf(change);
-  const known = draft.known.get(change.id) ?? done.known.get(change.id) ?? input.known.get(change.id);
+  const knownAs = (id: string) => draft.known.get(id) ?? done.known.get(id) ?? input.known.get(id);
+  const known = knownAs(change.id);
   const payloadHash = hashOfPayload(change);
   if (known !== undefined) return resultOfKnown(change, known, payloadHash);
-  const stopper = stoppedLanes.get(lane);
+  // An id that was applied stays applied, also where the same id came once more with something else.
+  const missing = change.after?.find((id) => stopped.ids.has(id) && knownAs(id) === undefined);
+  const stopper = stopped.lanes.get(lane) ?? missing;
   if (stopper !== undefined) return heldBy(read, stopper);
   const present = draft.entities.get(lane) ?? done.entities.get(lane) ?? input.entities.get(lane);
   const verdict = judge(input, change, present, draft.version + 1);
@@ -405,10 +416,11 @@ function keep(draft: Draft, done: Draft): void {
 }
 
 /** Later changes of the lanes wait for the change at fault, or for the member itself where it stands in its own way. */
-function stopLanes(unit: Unit, stoppedBy: string, stoppedLanes: Map<string, string>): void {
+function stop(unit: Unit, stoppedBy: string, stopped: Stopped): void {
   for (const { read } of unit.members) {
+    stopped.ids.add(idOf(read));
     const lane = read.kind === 'change' ? laneOf(read.change) : read.lane;
-    if (lane !== null && !stoppedLanes.has(lane)) stoppedLanes.set(lane, stoppedBy);
+    if (lane !== null && !stopped.lanes.has(lane)) stopped.lanes.set(lane, stoppedBy);
   }
 }
 

@@ -39,6 +39,8 @@ export interface QueuedChange {
   readonly baseVersion: number;
   readonly baseTimestamp: number;
   readonly bytes: number;
+  /** It has left before, and no answer came. */
+  readonly wasInDoubt: boolean;
 }
 
 export interface PushBatch {
@@ -65,7 +67,7 @@ const WITH_BASE = `LEFT JOIN LATERAL (SELECT version, timestamp FROM local_data.
   WHERE b.entity_type = c.entity_type AND b.entity_id = c.entity_id OFFSET 0) b ON true`;
 
 async function readQueued(
-  session: Session,
+  { session, inDoubt }: PushContext,
   condition: string,
   params: readonly Parameter[],
   limit?: number,
@@ -76,7 +78,7 @@ async function readQueued(
      ${WITH_BASE}`,
     params,
   );
-  return rows.map(toQueued);
+  return rows.map((row) => toQueued(row, inDoubt));
 }
 
 type QueuedRow = readonly [
@@ -97,7 +99,7 @@ type QueuedRow = readonly [
   baseTimestamp: number,
 ];
 
-function toQueued(row: QueuedRow): QueuedChange {
+function toQueued(row: QueuedRow, inDoubt: ReadonlySet<number>): QueuedChange {
   const [seq, id, entityType, entityId, operation, data, previous, result, rebased, timestamp, transactionId, ...rest] =
     row;
   const [attempts, bytes, baseVersion, baseTimestamp] = rest;
@@ -114,14 +116,14 @@ function toQueued(row: QueuedRow): QueuedChange {
     timestamp,
     transactionId,
   };
-  return { ...change, attempts, bytes, baseVersion, baseTimestamp };
+  return { ...change, attempts, bytes, baseVersion, baseTimestamp, wasInDoubt: inDoubt.has(seq) };
 }
 
 /** Within the caller's transaction, because holding and cancelling out write. */
 export async function takePushBatch(context: PushContext, after: number, limit: number): Promise<PushBatch> {
-  const { session, localOnly, now } = context;
+  const { localOnly, now } = context;
   const read = await readQueued(
-    session,
+    context,
     `l.seq > $1 AND l.status = 'applied' AND l.origin <> 'remote'
        AND NOT l.entity_type IN (SELECT jsonb_array_elements_text($2::jsonb))`,
     [after, JSON.stringify(localOnly)],
@@ -145,9 +147,9 @@ export async function takePushBatch(context: PushContext, after: number, limit: 
 }
 
 /** Refused by something that passes: their time has come. */
-async function dueAgain({ session }: PushContext, now: number, limit: number): Promise<QueuedChange[]> {
+async function dueAgain(context: PushContext, now: number, limit: number): Promise<QueuedChange[]> {
   const condition = `l.status = 'retrying' AND ${isPushStage('l')} AND l.next_attempt_at <= $1`;
-  return readQueued(session, condition, [now], limit);
+  return readQueued(context, condition, [now], limit);
 }
 
 function boundBytes(changes: readonly QueuedChange[]): QueuedChange[] {
@@ -157,15 +159,12 @@ function boundBytes(changes: readonly QueuedChange[]): QueuedChange[] {
 }
 
 /** A batch's edge must not cut a transaction; one that is larger than a push goes in pieces. */
-async function completeTransactions(
-  { session }: PushContext,
-  changes: readonly QueuedChange[],
-): Promise<QueuedChange[]> {
+async function completeTransactions(context: PushContext, changes: readonly QueuedChange[]): Promise<QueuedChange[]> {
   const ids = new Set(changes.map((change) => change.transactionId).filter((id) => id !== null));
   const last = changes.at(-1)?.transactionId ?? null;
   if (ids.size === 0) return [...changes];
   const members = await readQueued(
-    session,
+    context,
     `l.transaction_id IN (SELECT jsonb_array_elements_text($1::jsonb)) AND l.origin <> 'remote' AND l.status = 'applied' AND l.seq > $2`,
     [JSON.stringify([...ids]), changes.at(-1)?.seq ?? 0],
   );
@@ -311,7 +310,7 @@ async function cancelOut(
       first?.operation === 'insert' &&
       first.baseVersion === 0 &&
       lane.at(-1)?.operation === 'delete';
-    if (!isCancelled || lane.some(({ seq }) => context.inDoubt.has(seq))) continue;
+    if (!isCancelled || lane.some(({ wasInDoubt }) => wasInDoubt)) continue;
     gone.push(...lane.map(({ seq }) => seq));
     names.push({ entityType: first.entityType, entityId: first.entityId });
   }

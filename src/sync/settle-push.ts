@@ -7,11 +7,11 @@ import { LocalDataError } from '../protocol/errors.ts';
 import { type ChangeRow, type Rebased, laneOf, lightColumns, toChange } from '../db/change-row.ts';
 import { requireChange } from '../db/changes-table.ts';
 import { effectOf, readBases, feedVersion } from '../db/entity-bases.ts';
+import { settleDoubt } from '../db/in-doubt.ts';
 import { moveChanges } from '../db/move-changes.ts';
 import { type RemoteContext, putOrSetAside } from './apply-feed.ts';
 import { type ConflictingChange, type Settled, describeConflict, settleByPerson, settleByPolicy } from './conflicts.ts';
 import type { QueuedChange } from './push-batch.ts';
-import { settleDoubt } from './sync-binding.ts';
 
 export interface SettleContext extends RemoteContext {
   readonly policyOf: (entityType: string) => ConflictPolicy;

@@ -56,25 +56,3 @@ export async function setBinding(
     columns.map((column) => values[column] ?? null),
   );
 }
-
-/** Written down before changes leave: whatever happens then, it is known that they may have arrived. */
-export async function addInDoubt(session: Session, seqs: readonly number[]): Promise<void> {
-  await session.run(
-    `UPDATE local_data.sync_binding SET in_doubt =
-       ARRAY(SELECT s FROM unnest(in_doubt) AS s UNION SELECT s FROM unnest($1::bigint[]) AS s)`,
-    [`{${seqs.join(',')}}`],
-  );
-}
-
-export async function settleDoubt(session: Session, seqs: readonly number[]): Promise<void> {
-  await session.run(
-    `UPDATE local_data.sync_binding SET in_doubt =
-       ARRAY(SELECT s FROM unnest(in_doubt) AS s WHERE NOT s = ANY($1::bigint[]))`,
-    [`{${seqs.join(',')}}`],
-  );
-}
-
-export async function readInDoubt(session: Session): Promise<ReadonlySet<number>> {
-  const rows = await session.run<{ seq: number }>(`SELECT unnest(in_doubt) AS seq FROM local_data.sync_binding`);
-  return new Set(rows.map(({ seq }) => seq));
-}

@@ -4,7 +4,7 @@ import { createHash } from 'node:crypto';
 import { canonicalJson } from '../../src/protocol/canonical-json.ts';
 import { digestResponseSchema } from '../../src/protocol/sync.ts';
 import type { RunningServer } from '../../src/server/start-server.ts';
-import { ProtocolClient, sharedPostgres, startForTest } from '../support/server.ts';
+import { type Draft, ProtocolClient, sharedPostgres, startForTest } from '../support/server.ts';
 
 const places = {
   'an embedded database': async () => startForTest({ memory: true }),
@@ -127,6 +127,27 @@ for (const [place, start] of Object.entries(places)) {
         ],
       );
       assert.equal((await ann.snapshot()).total, 2);
+    });
+
+    it('lets no child land without its parent, and both once the parent can', async () => {
+      const [ann, bob] = await two();
+      await bob.push({ entityId: 'p1', entityType: 'Project', data: { name: 'b' } });
+      const parent = { id: 'c1', entityType: 'Project', entityId: 'p1', data: { name: 'a' } };
+      const rest: readonly Draft[] = [
+        { id: 'c2', entityId: 't1', data: { project: 'p1' }, after: ['c1'] },
+        { id: 'c3', entityId: 's1', data: { task: 't1' }, after: ['c2'], transactionId: 'x' },
+        { id: 'c4', entityId: 's2', transactionId: 'x' },
+        { id: 'c5', entityId: 'free', after: ['sent-before'] },
+      ];
+      const outcomes = async (...drafts: readonly Draft[]) => {
+        return (await ann.push(...drafts)).map((result) => (result.outcome === 'held' ? result.by : result.outcome));
+      };
+      assert.deepEqual(await outcomes(parent, ...rest), ['conflict', 'c1', 'c2', 'c3', 'applied']);
+      const seen = async () => (await bob.snapshot()).entities.map(({ entityId }) => entityId);
+      assert.deepEqual(await seen(), ['p1', 'free']);
+      const resolved = await outcomes({ ...parent, baseVersion: 1 }, ...rest);
+      assert.deepEqual(resolved, ['applied', 'applied', 'applied', 'applied', 'duplicate']);
+      assert.deepEqual((await bob.pullAll()).changes.map(({ id }) => id).slice(1), ['c5', 'c1', 'c2', 'c3', 'c4']);
     });
 
     it('ends a page where a transaction ends', async () => {

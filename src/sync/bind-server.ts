@@ -1,0 +1,100 @@
+// Whom a database belongs to: one space of one server, and one history of it. Another is refused, with the choice that a
+// person has; a new history is taken over only when asked to, after a backup, and deletes nothing.
+import { LocalDataError } from '../protocol/errors.ts';
+import type { SpaceInfo } from '../protocol/sync.ts';
+import type { ConnectOptions } from '../protocol/sync-state.ts';
+import type { Session } from '../db/database.ts';
+import { supersedeLocal } from './snapshot.ts';
+import { type Binding, bind, readBinding, setBinding } from './sync-binding.ts';
+import type { SyncLedger } from './sync-ledger.ts';
+
+export async function bindToServer(ledger: SyncLedger, info: SpaceInfo, options: ConnectOptions): Promise<void> {
+  const { epoch, space } = info;
+  const { url } = options;
+  const present = await ledger.parts.read(readBinding);
+  if (present === undefined) await bindAnew(ledger, { url, space, epoch });
+  else {
+    if (present.space !== space) throw otherServer(present, url, space);
+    if (present.epoch !== epoch) {
+      if (options.onServerChanged !== 'start-anew') throw serverChanged(present);
+      await startAnew(ledger, epoch);
+    }
+    await ledger.parts.write((session) => setBinding(session, { url, connected: true, paused: false }));
+  }
+  await ledger.reread();
+}
+
+export function requireSameHistory(binding: Binding, info: SpaceInfo): void {
+  if (info.space !== binding.space) throw otherServer(binding, binding.url, info.space);
+  if (info.epoch !== binding.epoch) throw serverChanged(binding);
+}
+
+/** The next contact receives everything the server has. */
+export async function beginSnapshot(session: Session): Promise<void> {
+  await session.run(
+    `UPDATE local_data.sync_binding SET phase = 'snapshot', snapshot = snapshot + 1, snapshot_page = NULL,
+       snapshot_cursor = NULL, cursor = NULL`,
+  );
+}
+
+async function bindAnew(
+  ledger: SyncLedger,
+  to: { readonly url: string; readonly space: string; readonly epoch: string },
+): Promise<void> {
+  const clientId = ledger.parts.newId();
+  await ledger.write(async (context) => {
+    await bind(context.session, { ...to, clientId });
+    await supersedeLocal(context, new Set(ledger.localOnlyTypes()));
+  }, clientId);
+}
+
+/** A new history: nothing here is deleted; what only this machine has is sent. */
+async function startAnew(ledger: SyncLedger, epoch: string): Promise<void> {
+  await ledger.parts.backUp();
+  await ledger.write(async (context) => {
+    const { session } = context;
+    await session.run(`DELETE FROM local_data.entity_bases`);
+    await session.run(`DELETE FROM local_data.feed_pages`);
+    await session.run(
+      `UPDATE local_changes c SET base_version = 0, base_timestamp = 0 WHERE NOT c.processed_sync AND c.origin <> 'remote'`,
+    );
+    await session.run(`UPDATE local_changes c SET accepted_version = NULL WHERE c.accepted_version IS NOT NULL`);
+    await session.run(`UPDATE local_data.sync_binding SET in_doubt = '{}'`);
+    await setBinding(session, { epoch, version: 0 });
+    await beginSnapshot(session);
+    await supersedeLocal(context, new Set(ledger.localOnlyTypes()));
+  });
+}
+
+function otherServer(binding: Binding, url: string, space: string): LocalDataError {
+  return new LocalDataError(
+    'SYNC_OTHER_SERVER',
+    `This database belongs to space "${binding.space}" of ${binding.url}, and the token is for space "${space}" of ${url}. Use a token for "${binding.space}", or export and start anew with an empty database.`,
+    { url: binding.url, space: binding.space, epoch: binding.epoch, otherUrl: url, otherSpace: space },
+  );
+}
+
+function serverChanged(binding: Binding): LocalDataError {
+  return new LocalDataError(
+    'SYNC_SERVER_CHANGED',
+    `The server at ${binding.url} has another history than this database knows: it was reset, or it is another server. Start anew with it (a backup is written first, nothing here is deleted), or connect to the server this database belongs to.`,
+    { url: binding.url, space: binding.space, epoch: binding.epoch },
+  );
+}
+
+/** The space a token names; nothing is proven by it, the server decides. */
+export function spaceOfToken(token: string): string {
+  try {
+    const [, payload = ''] = token.split('.');
+    const claims: unknown = JSON.parse(Buffer.from(payload, 'base64url').toString('utf8'));
+    const space: unknown = typeof claims === 'object' && claims !== null ? Reflect.get(claims, 'space') : undefined;
+    if (typeof space === 'string' && space !== '') return space;
+  } catch {
+    // Not a JSON Web Token: the same answer as for one without a space.
+  }
+  throw new LocalDataError(
+    'INVALID_ARGUMENT',
+    'The token names no space. Paste the whole token as the server gave it, or name the space.',
+    { field: 'token' },
+  );
+}
