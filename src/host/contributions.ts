@@ -85,6 +85,7 @@ export const COMMANDS = {
   'localData.sync.goOnline': command('Go Online', { icon: '$(debug-continue)' }),
   'localData.sync.signIn': command<readonly [server?: GivenServer]>('Sign In…', { icon: '$(key)' }),
   'localData.sync.showStatus': command('Show Sync Status', { icon: '$(info)' }),
+  'localData.sync.actions': command('Sync Actions…'),
   'localData.sync.openRules': command<readonly [place?: RulePlace]>('Open Sync Rules', { icon: '$(law)' }),
   'localData.sync.verify': command('Verify Against Server', { icon: '$(checklist)' }),
   'localData.sync.networkConditions': command('Network Conditions…', { icon: '$(beaker)' }),
