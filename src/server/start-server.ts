@@ -39,11 +39,12 @@ export interface RunningServer {
 }
 
 export async function startServer(options: StartServerOptions): Promise<RunningServer> {
+  const { requestMs } = completeLimits(options.limits);
   const store = await openServerStore(options);
   let app: ServerApp | null = null;
   try {
     app = createServerApp({ ...options, store });
-    const server = createHttpServer(app, completeLimits(options.limits).requestMs);
+    const server = createHttpServer(app, requestMs);
     await listen(server, options.port ?? 0, options.host ?? '127.0.0.1');
     return running(server, app, store, options);
   } catch (error) {
