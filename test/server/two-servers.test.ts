@@ -3,6 +3,7 @@
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
 import pg from 'pg';
+import { snapshotEntitySchema, snapshotResponseSchema } from '../../src/protocol/sync.ts';
 import type { RunningServer } from '../../src/server/start-server.ts';
 import { ProtocolClient, sharedPostgres, startForTest } from '../support/server.ts';
 
@@ -99,6 +100,38 @@ describe('two servers on one Postgres', () => {
     await Promise.all(pushes);
     const expected = Array.from({ length: total }, (_, index) => index + 1);
     for (const seen of await Promise.all(readers)) assert.deepEqual(seen, expected);
+  });
+
+  it('serve one client that goes to the other with each request', async () => {
+    const [a, b] = await startTwo(NEVER_MS);
+    const here = await ProtocolClient.enter(a, 'shared', 'ann');
+    const there = await ProtocolClient.enter(b, 'shared', 'ann');
+    assert.equal(await here.epoch(), await there.epoch());
+    const change = { id: 'one', entityId: 't1' };
+    assert.equal((await here.push(change))[0]?.outcome, 'applied');
+    assert.equal((await there.push(change, { entityId: 't2' }))[0]?.outcome, 'duplicate');
+    await here.push({ entityId: 't3' });
+    const turns = [here, there, here];
+    const seen: unknown[] = [];
+    const entities: unknown[] = [];
+    let after: string | undefined;
+    let page = '';
+    for (const client of turns) {
+      const pulled = await client.pull(after, { limit: 1 });
+      seen.push(...pulled.changes.map(({ entityId }) => entityId));
+      after = pulled.cursor;
+      const { body } = await client.request(`/snapshot?limit=1${page}`);
+      const answer = snapshotResponseSchema.parse(body);
+      entities.push(...answer.entities.map((entity) => snapshotEntitySchema.parse(entity).entityId));
+      page = `&page=${answer.next ?? ''}`;
+    }
+    assert.deepEqual(
+      [seen, entities],
+      [
+        ['t1', 't2', 't3'],
+        ['t1', 't2', 't3'],
+      ],
+    );
   });
 
   it('apply a change once although both get it at the same time', async () => {
