@@ -18,6 +18,7 @@ import {
   sharedPostgres,
   signToken,
   startForTest,
+  toChange,
 } from '../support/server.ts';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
@@ -88,6 +89,35 @@ describe('a server that is watched', () => {
     } finally {
       await server.close();
       await admin.end();
+    }
+  });
+});
+
+describe('a server whose database is slow', () => {
+  it('gives up on a push that would wait too long for its space, and keeps no other space waiting', async () => {
+    const databaseUrl = await (await sharedPostgres()).createDatabase();
+    const server = await startForTest({ databaseUrl, statementMs: 300, connections: 2 });
+    const blocker = new pg.Client(databaseUrl);
+    await blocker.connect();
+    try {
+      const [held, free] = await Promise.all(['held', 'free'].map((space) => ProtocolClient.enter(server.url, space)));
+      assert.ok(held !== undefined && free !== undefined);
+      await Promise.all([held.epoch(), free.epoch()]);
+      await blocker.query('BEGIN');
+      await blocker.query(`SELECT 1 FROM local_data_sync.spaces WHERE space = 'held' FOR UPDATE`);
+      const waiting = Array.from({ length: 3 }, (_, index) =>
+        held.send([toChange({ id: `c${index}`, entityId: 'x' })]),
+      );
+      assert.equal((await free.push({ entityId: 't1' }))[0]?.outcome, 'applied');
+      for (const { status, headers } of await Promise.all(waiting)) {
+        assert.deepEqual([status, headers.get('retry-after')], [503, '1']);
+      }
+      await blocker.query('ROLLBACK');
+      assert.equal((await held.push({ id: 'c0', entityId: 'x' }))[0]?.outcome, 'applied');
+      assert.equal((await held.info()).version, 1);
+    } finally {
+      await blocker.end();
+      await server.close();
     }
   });
 });

@@ -66,6 +66,21 @@ describe('two servers on one Postgres', () => {
     assert.equal((await waiting).changes.length, 1);
   });
 
+  it('read the feed once for all who wait at one place, however many those are', async () => {
+    const [a, b] = await startTwo(NEVER_MS);
+    const writer = await ProtocolClient.enter(a, 'shared');
+    const reader = await ProtocolClient.enter(b, 'shared');
+    await until(async () => (await listening()) === 2);
+    const { cursor } = await reader.pull();
+    await writer.epoch();
+    const waiting = Array.from({ length: 20 }, () => reader.pull(cursor, { wait: 20 }));
+    await until(async () => waits(b, 20));
+    const before = await countOf(b, 'local_data_feed_reads_total');
+    await writer.push({ entityId: 't1' });
+    for (const { changes } of await Promise.all(waiting)) assert.equal(changes.length, 1);
+    assert.equal((await countOf(b, 'local_data_feed_reads_total')) - before, 1);
+  });
+
   it('give every reader every change in order while many clients push to both at once', async () => {
     const urls = await startTwo(NEVER_MS);
     await until(async () => (await listening()) === 2);
@@ -204,6 +219,11 @@ describe('two servers on one Postgres', () => {
     return { writer, waiting };
   }
 });
+
+async function countOf(url: string, name: string): Promise<number> {
+  const text = await (await fetch(`${url}/metrics`)).text();
+  return Number(new RegExp(`^${name} (\\d+)$`, 'm').exec(text)?.[1] ?? 0);
+}
 
 async function waits(url: string, count: number): Promise<boolean> {
   const text = await (await fetch(`${url}/metrics`)).text();
