@@ -11,6 +11,8 @@ export const PROTOCOL_HEADER = 'local-data-protocol';
 export const SYNC_LIMITS = {
   /** Changes of a push, rows of a page. */
   changes: 1_000,
+  /** Rows that a client takes from one answer: a page holds more than was asked for where a transaction goes on. */
+  answerRows: 10_000,
   /** Bytes of a request's or answer's body. */
   bodyBytes: 8 * 1024 * 1024,
   /** Bytes of one change's data. */
@@ -143,7 +145,7 @@ export type PushResult = z.infer<typeof pushResultSchema>;
 export const pushResponseSchema = z.object({
   epoch: z.string(),
   serverTime: milliseconds,
-  results: z.array(pushResultSchema),
+  results: z.array(pushResultSchema).max(SYNC_LIMITS.changes),
 });
 export type PushResponse = z.infer<typeof pushResponseSchema>;
 
@@ -180,7 +182,7 @@ export const pullResponseSchema = z.object({
   /**
    * Each is checked by {@link feedChangeSchema} on its own, so that one strange change is set aside and the feed goes on.
    */
-  changes: z.array(z.unknown()),
+  changes: z.array(z.unknown()).max(SYNC_LIMITS.answerRows),
   /** Where the next pull goes on. */
   cursor: z.string().min(1).max(2_000),
   /** The version that the cursor stands for. */
@@ -210,7 +212,7 @@ export const snapshotResponseSchema = z.object({
   epoch: z.string(),
   serverTime: milliseconds,
   /** Each is checked by {@link snapshotEntitySchema} on its own. */
-  entities: z.array(z.unknown()),
+  entities: z.array(z.unknown()).max(SYNC_LIMITS.answerRows),
   /** Entities of the space when the snapshot began; for progress. */
   total: z.number().int().nonnegative(),
   /** Null on the last page. */
@@ -232,17 +234,19 @@ export const DIGEST_BUCKETS = 256;
 export const digestResponseSchema = z.object({
   epoch: z.string(),
   version,
-  buckets: z.array(
-    z.object({
-      bucket: z
-        .number()
-        .int()
-        .min(0)
-        .max(DIGEST_BUCKETS - 1),
-      count: z.number().int().positive(),
-      digest: z.string(),
-    }),
-  ),
+  buckets: z
+    .array(
+      z.object({
+        bucket: z
+          .number()
+          .int()
+          .min(0)
+          .max(DIGEST_BUCKETS - 1),
+        count: z.number().int().positive(),
+        digest: z.string(),
+      }),
+    )
+    .max(DIGEST_BUCKETS),
 });
 export type DigestResponse = z.infer<typeof digestResponseSchema>;
 
@@ -250,7 +254,7 @@ export type DigestResponse = z.infer<typeof digestResponseSchema>;
 export const bucketResponseSchema = z.object({
   epoch: z.string(),
   version,
-  entities: z.array(snapshotEntitySchema),
+  entities: z.array(snapshotEntitySchema).max(SYNC_LIMITS.answerRows),
   next: z.string().max(4_000).nullable(),
 });
 export type BucketResponse = z.infer<typeof bucketResponseSchema>;

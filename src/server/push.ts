@@ -31,6 +31,9 @@ import { SyncRequestError } from './sync-request-error.ts';
 import { withTimeLimit } from './time-limit.ts';
 import type { TokenHolder } from './tokens.ts';
 
+/** All changes of a push may take so many times the limit of one to be validated. */
+const VALIDATE_TIMES = 4;
+
 export interface PushParts {
   readonly store: Store;
   readonly clock: ServerClock;
@@ -213,24 +216,33 @@ function refuser(
   clientId: string,
 ): { refuse?: NonNullable<Parameters<typeof decidePush>[0]['refuse']> } {
   if (validate === undefined) return {};
+  const { validateMs } = limits;
+  let spentMs = 0;
   return {
     refuse: async (change, before, after): Promise<Refusal | null> => {
+      if (spentMs > VALIDATE_TIMES * validateMs) throw tooSlowToCheck();
       const proposed = { space, clientId, subject, change, before, after };
-      const answer = await withTimeLimit(clock, limits.validateMs, async () => validate(proposed)).catch(
-        (cause: unknown) => {
-          throw new SyncRequestError(
-            'UNAVAILABLE',
-            'What checks changes here gave no answer. Nothing was applied.',
-            { headers: { 'retry-after': '2' } },
-            { cause },
-          );
-        },
-      );
+      const started = clock.now();
+      const answer = await withTimeLimit(clock, validateMs, async () => validate(proposed)).catch((cause: unknown) => {
+        throw new SyncRequestError(
+          'UNAVAILABLE',
+          'What checks changes here gave no answer. Nothing was applied.',
+          { headers: { 'retry-after': '2' } },
+          { cause },
+        );
+      });
+      spentMs += clock.now() - started;
       return answer === null || answer === undefined
         ? null
         : refusal(answer.code ?? 'REFUSED', answer.reason, answer.field);
     },
   };
+}
+
+/** Others wait for the space meanwhile. A client that hears 413 sends fewer. */
+function tooSlowToCheck(): SyncRequestError {
+  const message = 'Checking this many changes takes too long. Nothing was applied; send fewer at once.';
+  return new SyncRequestError('PAYLOAD_TOO_LARGE', message, { field: 'changes' });
 }
 
 /** The answer has an end as well; a client that hears 413 sends fewer. */
