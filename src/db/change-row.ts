@@ -207,6 +207,8 @@ function blockedReason(change: WithoutReason): string {
   if (awaits !== undefined) {
     return `waits for change ${change.blockedBy}, which creates ${awaits.entityType} ${awaits.entityId}`;
   }
+  // Written down by who holds it, where that is not its own lane.
+  if (change.failure?.code === 'HELD') return change.failure.message;
   return `waits for change ${change.blockedBy} of the same ${change.entityType}`;
 }
 

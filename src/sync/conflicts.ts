@@ -91,13 +91,16 @@ export function describeConflict(
 /** By a person: one side, or the entity as it is to be. */
 export function settleByPerson(change: ConflictingChange, conflict: Conflict, resolve: Resolve, now: number): Settled {
   if ('data' in resolve) {
-    const data = differing(resolve.data, conflict.theirs ?? {});
-    const operation = conflict.theirs === null ? ('insert' as const) : ('update' as const);
-    const sent = conflict.theirs === null ? resolve.data : data;
+    const { theirs, mine } = conflict;
+    // What is left out stays as the server has it.
+    const wanted = { ...theirs, ...resolve.data };
+    const sent = differing(wanted, theirs ?? {});
+    const operation = theirs === null ? ('insert' as const) : ('update' as const);
     const rebased = Object.keys(sent).length === 0 ? null : { operation, data: sent };
+    const written = Object.entries(change.data ?? mine ?? {});
     const lost = {
-      mine: differing(conflict.mine ?? {}, resolve.data),
-      theirs: differing(conflict.theirs ?? {}, resolve.data),
+      mine: Object.fromEntries(written.filter(([field, value]) => !sameJson(value, wanted[field]))),
+      theirs: differing(theirs ?? {}, wanted),
     };
     return { conflict: resolved(conflict, { by: 'person', outcome: 'merged', at: now, lost }), rebased };
   }

@@ -1,22 +1,44 @@
 // Writes down what the server answered to a push, in the caller's one transaction, and only for what was sent. An
 // acknowledgement never moves a base: the change stays part of the overlay until the feed has brought it.
-import type { Change, ChangeStatus, Failure } from '../protocol/changes.ts';
-import type { PushResponse, PushResult } from '../protocol/sync.ts';
+import type { Change, ChangeStatus, Entity, Failure, JsonObject } from '../protocol/changes.ts';
+import { sameJson } from '../protocol/canonical-json.ts';
+import { SYNC_LIMITS, type PushResponse, type PushResult } from '../protocol/sync.ts';
 import type { Conflict, ConflictPolicy, Resolve } from '../protocol/sync-state.ts';
 import { LocalDataError } from '../protocol/errors.ts';
-import { type ChangeRow, type Rebased, laneOf, lightColumns, toChange } from '../db/change-row.ts';
-import { requireChange } from '../db/changes-table.ts';
+import {
+  type ChangeRow,
+  type Rebased,
+  allColumns,
+  isPushStage,
+  laneOf,
+  lightColumns,
+  toChange,
+} from '../db/change-row.ts';
+import { releaseBlocked } from '../db/apply-changes.ts';
+import { checkInput, requireChange } from '../db/changes-table.ts';
 import { effectOf, readBases, feedVersion } from '../db/entity-bases.ts';
 import { settleDoubt } from '../db/in-doubt.ts';
+import { entityAsJson } from '../db/entity-types.ts';
+import { checkPayload } from '../db/failures.ts';
 import { moveChanges } from '../db/move-changes.ts';
+import { SqlError } from '../db/sql-error.ts';
 import { type RemoteContext, putOrSetAside } from './apply-feed.ts';
-import { type ConflictingChange, type Settled, describeConflict, settleByPerson, settleByPolicy } from './conflicts.ts';
-import type { QueuedChange } from './push-batch.ts';
+import {
+  type ConflictingChange,
+  type Settled,
+  describeConflict,
+  mergeValues,
+  settleByPerson,
+  settleByPolicy,
+} from './conflicts.ts';
+import { type Hold, type QueuedChange, hold } from './push-batch.ts';
 
 export interface SettleContext extends RemoteContext {
   readonly policyOf: (entityType: string) => ConflictPolicy;
   /** Where the feed has come. */
   readonly version: number;
+  /** Changes the server did not take, and what waits behind them: while there are none, nothing is looked for. */
+  readonly stuck: number;
 }
 
 export interface PushOutcome {
@@ -45,17 +67,17 @@ export async function settlePush(
   await accept(context, pairs);
   let refused = 0;
   let rebased = 0;
-  const waiting = new Map<string, number>();
+  const waiting = new Map<string, QueuedChange>();
   for (const { change, result, timestamp } of pairs) {
     if (result.outcome === 'rejected') {
       await refuse(context, change, result);
-      waiting.set(change.id, change.seq);
+      waiting.set(change.id, change);
       refused += 1;
     }
     if (result.outcome === 'conflict') {
       if (await settleConflict(context, change, timestamp, result)) rebased += 1;
       else {
-        waiting.set(change.id, change.seq);
+        waiting.set(change.id, change);
         refused += 1;
       }
     }
@@ -79,25 +101,20 @@ export async function settlePush(
 async function holdBehind(
   { session, draft, now }: SettleContext,
   pairs: readonly Pair[],
-  waiting: ReadonlyMap<string, number>,
+  waiting: ReadonlyMap<string, QueuedChange>,
 ): Promise<void> {
-  const held = pairs.flatMap(({ change, result }) => {
+  const holds = new Map<number, Hold>();
+  for (const { change, result } of pairs) {
     const head = result.outcome === 'held' ? waiting.get(result.by) : undefined;
-    return head === undefined || head === change.seq ? [] : [{ s: change.seq, h: head }];
-  });
-  if (held.length === 0) return;
-  await moveChanges(
-    session,
-    {
-      from: 'applied',
-      set: 'blocked_by = h.h',
-      using: 'jsonb_to_recordset($1::jsonb) AS h(s bigint, h bigint)',
-      where: 'c.seq = h.s',
-      params: [JSON.stringify(held)],
-    },
-    draft,
-    { now, paused: false },
-  );
+    if (head === undefined || head.seq === change.seq) continue;
+    holds.set(change.seq, { head: head.seq, because: whyHeld(change, head) });
+  }
+  if (holds.size > 0) await hold(session, holds, draft, now);
+}
+
+function whyHeld(change: QueuedChange, head: QueuedChange): Hold['because'] {
+  if (laneOf(change) === laneOf(head)) return 'lane';
+  return change.transactionId !== null && change.transactionId === head.transactionId ? 'transaction' : 'parent';
 }
 
 type Pair = { readonly change: QueuedChange; readonly result: PushResult };
@@ -120,6 +137,14 @@ async function accept(context: SettleContext, pairs: readonly Pair[]): Promise<v
   );
   const changes = rows.map((row) => ({ was: row.was, change: toChange(row, { now, paused: false }) }));
   for (const { was, change } of changes) draft.moved(was, change);
+  if (context.stuck > 0) {
+    await releaseBlocked(
+      session,
+      accepted.map(({ s }) => s),
+      draft,
+      now,
+    );
+  }
   await putCovered(
     context,
     changes.map(({ change }) => change),
@@ -192,7 +217,7 @@ async function settleConflict(
   const change = asConflicting(queued, timestamp, context.clientId);
   const settled = settleByPolicy(change, result, policy, now);
   if (settled !== undefined) {
-    await writeSettled(context, queued, settled);
+    await writeSettled(context, queued, settled, latestOf(result));
     return true;
   }
   const conflict = describeConflict(change, result, policy, now);
@@ -216,8 +241,11 @@ async function settleConflict(
 
 function asConflicting(queued: QueuedChange, timestamp: number, clientId: string): ConflictingChange {
   const { operation, data } = effectOf(queued);
-  const inserted = queued.operation === 'insert' ? queued.result : null;
-  return { operation, data, previous: queued.previous, inserted, timestamp, clientId };
+  return { operation, data, previous: queued.previous, inserted: insertedBy(queued), timestamp, clientId };
+}
+
+function insertedBy({ operation, data, result }: Pick<Change, 'operation' | 'data' | 'result'>): Entity | null {
+  return operation === 'insert' ? (result ?? data) : null;
 }
 
 /**
@@ -226,29 +254,81 @@ function asConflicting(queued: QueuedChange, timestamp: number, clientId: string
  */
 async function writeSettled(
   context: SettleContext,
-  change: { readonly seq: number; readonly entityType: string; readonly entityId: string },
+  change: LaneMember,
   { conflict, rebased }: Settled,
+  decidedAt: number,
 ): Promise<void> {
   const { session, draft, now } = context;
-  const given = rebased === null;
-  const set = given
-    ? `conflict = $2::jsonb, error = NULL, failure = NULL, next_attempt_at = NULL, rebased = NULL, processed_sync = true,
-       accepted_version = $3, note = 'what the server has was taken instead'`
-    : `conflict = $2::jsonb, error = NULL, failure = NULL, next_attempt_at = NULL, attempts = 0, base_version = $3, rebased = $4::jsonb`;
-  const params = [change.seq, JSON.stringify(conflict), conflict.version, ...(given ? [] : [{ ...rebased }])];
+  const done = 'conflict = $2::jsonb, error = NULL, failure = NULL, next_attempt_at = NULL';
+  const move =
+    rebased === null
+      ? {
+          set: `${done}, rebased = NULL, processed_sync = true, accepted_version = $3, note = 'what the server has was taken instead'`,
+          params: [change.seq, JSON.stringify(conflict), conflict.version],
+        }
+      : {
+          set: `${done}, attempts = 0, base_version = $3, base_timestamp = $5, rebased = $4::jsonb`,
+          params: [change.seq, JSON.stringify(conflict), conflict.version, { ...rebased }, decidedAt],
+        };
   for (const from of ['applied', 'conflicted', 'retrying'] as const) {
-    await moveChanges(session, { from, set, where: 'c.seq = $1', params }, draft, { now, paused: false });
+    await moveChanges(session, { from, where: 'c.seq = $1', ...move }, draft, { now, paused: false });
   }
-  await releaseLane(context, change.seq);
+  await rebaseLater(context, change, { conflict, rebased }, decidedAt);
+  await releaseBlocked(session, [change.seq], draft, now);
   const bases = await readBases(session, [change]);
   const base = bases.get(laneOf(change)) ?? { ...change, version: 0, timestamp: 0, data: null };
   // Without a base there is nothing to put the change on but what is here already.
   if (bases.size > 0) await putOrSetAside(context, [base], context.version);
 }
 
-async function releaseLane({ session, draft, now }: SettleContext, head: number): Promise<void> {
-  const move = { from: 'blocked' as const, set: 'blocked_by = NULL', where: 'c.blocked_by = $1', params: [head] };
-  await moveChanges(session, move, draft, { now, paused: false });
+type LaneMember = Pick<Change, 'seq' | 'entityType' | 'entityId'>;
+
+/**
+ * What waits behind it in its lane was made on mine as it was. What was settled goes beneath it, field by field, or a later
+ * edit of the same object would take back what the merge brought in; and it counts as made after the decision.
+ */
+async function rebaseLater(
+  { session }: SettleContext,
+  change: LaneMember,
+  { conflict, rebased }: Settled,
+  decidedAt: number,
+): Promise<void> {
+  const rows = await session.run<ChangeRow>(
+    `SELECT ${allColumns('c')} FROM local_changes c
+     WHERE c.entity_type = $1 AND c.entity_id = $2 AND c.seq > $3 AND ${isPushStage('c')}
+       AND c.discarded_at IS NULL AND c.origin <> 'remote' ORDER BY c.seq`,
+    [change.entityType, change.entityId, change.seq],
+  );
+  let beneath = conflict.mine ?? {};
+  let settled: Entity = { ...conflict.theirs, ...rebased?.data };
+  for (const row of rows) {
+    const effect = effectOf({ ...row, previous: row.previous ?? null, result: row.result ?? null });
+    const data = effect.operation === 'update' ? onSettled(effect.data ?? {}, beneath, settled, conflict) : effect.data;
+    const isSame = effect.operation !== 'update' || sameJson(data, effect.data);
+    await session.run(
+      `UPDATE local_changes SET rebased = coalesce($2::jsonb, rebased), base_timestamp = greatest(base_timestamp, $3)
+       WHERE seq = $1`,
+      [row.seq, isSame ? null : { operation: effect.operation, data }, decidedAt],
+    );
+    if (effect.operation !== 'update') return;
+    beneath = { ...beneath, ...effect.data };
+    settled = { ...settled, ...data };
+  }
+}
+
+/** Fields the conflict is about, as they are when what was settled is beneath them. */
+function onSettled(data: JsonObject, beneath: Entity, settled: Entity, conflict: Conflict): JsonObject {
+  const merged: JsonObject = { ...data };
+  for (const [field, value] of Object.entries(data)) {
+    if (conflict.fields[field] === undefined) continue;
+    merged[field] = mergeValues(beneath[field] ?? null, value, settled[field] ?? null, true);
+  }
+  return merged;
+}
+
+/** By the hybrid clock, when the newest of what it conflicts with was written. */
+function latestOf({ fields }: Extract<PushResult, { outcome: 'conflict' }>): number {
+  return Object.values(fields).reduce((latest, { timestamp }) => Math.max(latest, timestamp), 0);
 }
 
 /** A person's answer. */
@@ -263,16 +343,49 @@ export async function resolveConflict(context: SettleContext, id: string, resolv
       { id, status: change.status },
     );
   }
+  if ('data' in resolve) requireAcceptable(context, change, resolve.data);
   const [row] = await session.run<{ rebased: Rebased | null }>(`SELECT rebased FROM local_changes WHERE id = $1`, [id]);
   const { operation, data } = effectOf({ ...change, rebased: row?.rebased ?? null });
-  const { previous, timestamp } = change;
-  const conflict: Conflict = change.conflict;
+  const { previous, timestamp, conflict } = change;
   const settled = settleByPerson(
-    { operation, data, previous, inserted: null, timestamp, clientId: context.clientId },
+    { operation, data, previous, inserted: insertedBy(change), timestamp, clientId: context.clientId },
     conflict,
-    resolve,
+    'data' in resolve ? { data: await asStored(context, change, resolve.data) } : resolve,
     now,
   );
-  await writeSettled(context, change, settled);
+  // A decision is newer than all that it decides about.
+  const decidedAt = Object.values(conflict.fields).reduce((latest, one) => Math.max(latest, one.theirTimestamp), now);
+  await writeSettled(context, change, settled, decidedAt);
   return requireChange(session, id, reasons);
+}
+
+/** What a person put together goes to the server: it must be such an entity. */
+function requireAcceptable({ entityTypes }: SettleContext, change: Change, data: JsonObject): void {
+  const type = entityTypes.require(change.entityType);
+  checkInput({ maxPayloadBytes: SYNC_LIMITS.changeBytes }, { ...change, operation: 'update', data });
+  const failure = checkPayload(type, change.entityId, data);
+  if (failure !== undefined) throw new LocalDataError('INVALID_PAYLOAD', failure.message, { id: change.id });
+}
+
+/** Its values as the table's columns have them, such as numerics as text. */
+async function asStored(
+  { session, entityTypes }: SettleContext,
+  change: Change,
+  data: JsonObject,
+): Promise<JsonObject> {
+  const type = entityTypes.require(change.entityType);
+  if (type.kind === 'document') return data;
+  try {
+    const [row] = await session.savepoint(() =>
+      session.run<{ entity: Entity }>(
+        `SELECT ${entityAsJson(type, 't')} AS entity FROM jsonb_populate_record(NULL::${type.sqlTable}, $1::jsonb) t`,
+        [data],
+      ),
+    );
+    return Object.fromEntries(Object.keys(data).map((field) => [field, row?.entity[field] ?? null]));
+  } catch (error) {
+    if (!(error instanceof SqlError)) throw error;
+    const message = `${change.entityType} "${change.entityId}" cannot be like that: ${error.message}. Correct the value.`;
+    throw new LocalDataError('INVALID_PAYLOAD', message, { id: change.id, sqlState: error.sqlState }, { cause: error });
+  }
 }

@@ -281,6 +281,7 @@ export class SyncEngine implements LocalDataSync {
     else ledger.contact = { kind: 'asking' };
     const info = await ledger.ask(INFO_TIMEOUT, signal, (call) => transport.info(call));
     requireSameHistory(ledger.requireBinding(), info);
+    this.#push.takeAtMost(info.limits);
     await this.#push.judgeFailed();
     ledger.contact = { kind: 'made' };
     await receiveSnapshot(ledger, signal, transport);
