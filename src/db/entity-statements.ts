@@ -29,13 +29,13 @@ export function rowFromEntity(type: EntityType, payload: string, entityId: strin
   return `jsonb_populate_record(NULL::${type.sqlTable}, ${withKey})`;
 }
 
-/** A row of the type's table from the present row and a patch: keys present only. */
+/** A row of the type's table from the present row and a patch: keys present only. A column may have the row's own name. */
 function rowFromPatch(type: EntityType, row: string, patch: string): string {
   if (type.kind === 'document') {
     const document = `${row}."data" || (${patch} - ${quoteLiteral(type.key)})`;
-    return `jsonb_populate_record(${row}, jsonb_build_object('data', ${document}))`;
+    return `jsonb_populate_record(${row}.*, jsonb_build_object('data', ${document}))`;
   }
-  return `jsonb_populate_record(${row}, (${readablePayload(type, patch)}) - ${quoteLiteral(type.key)})`;
+  return `jsonb_populate_record(${row}.*, (${readablePayload(type, patch)}) - ${quoteLiteral(type.key)})`;
 }
 
 function insertColumns(type: EntityType, payloadKeys: readonly string[]): string[] {

@@ -322,9 +322,11 @@ function judgeUpdate(change: PushedChange, present: PresentEntity | undefined, w
       refusal: refusal('MISSING', 'The entity is not there; an update needs one. Send an insert.'),
     };
   }
-  const conflicts = conflictsOf(Object.keys(fieldsThatDiffer(data, present.data)), change, present, write);
+  const { data: entity } = present;
+  const gone = (change.removed ?? []).filter((field) => Object.hasOwn(entity, field));
+  const conflicts = conflictsOf([...Object.keys(fieldsThatDiffer(data, entity)), ...gone], change, present, write);
   if (conflicts.size > 0) return { kind: 'conflict', fields: conflicts, present };
-  return patch(change, present, present.data, data, write);
+  return patch(change, present, entity, data, write);
 }
 
 function judgeDelete(change: PushedChange, present: PresentEntity | undefined, write: FieldWrite): Verdict {
@@ -344,8 +346,10 @@ function patch(
   write: FieldWrite,
 ): Verdict {
   const fields = new Map(present.fields);
-  for (const field of Object.keys(data)) fields.set(field, write);
-  const after = written(change, write, { ...entity, ...data }, present.whole, fields);
+  const removed = new Set(change.operation === 'update' ? change.removed : []);
+  for (const field of [...Object.keys(data), ...removed]) fields.set(field, write);
+  const patched = Object.entries({ ...entity, ...data }).filter(([field]) => !removed.has(field));
+  const after = written(change, write, Object.fromEntries(patched), present.whole, fields);
   return { kind: 'write', operation: 'update', data, after };
 }
 
@@ -433,8 +437,8 @@ function ownValue(entity: JsonObject, field: string): JsonValue {
 }
 
 /** What makes two changes of one id the same: what they do, not what they were based on. */
-function hashOfPayload({ entityType, entityId, operation, data }: PushedChange): string {
-  return sha256(canonicalJson([entityType, entityId, operation, data]));
+function hashOfPayload({ entityType, entityId, operation, data, removed = [] }: PushedChange): string {
+  return sha256(canonicalJson([entityType, entityId, operation, data, ...removed]));
 }
 
 export function sha256(text: string): string {

@@ -484,7 +484,7 @@ function toPushed(changes: readonly QueuedChange[], entityTypes: EntityTypes): P
   const inserts = new Map<string, QueuedChange>();
   return changes.map((change) => {
     const { id, entityType, entityId, transactionId, baseVersion } = change;
-    const { operation, data } = effectOf(change);
+    const { operation, data, removed } = effectOf(change);
     const lane = laneOf(change);
     // Later than what it was made on, whatever the clock on the wall said.
     const timestamp = Math.max(change.timestamp, change.baseTimestamp + 1, (clocks.get(lane) ?? -1) + 1);
@@ -500,6 +500,7 @@ function toPushed(changes: readonly QueuedChange[], entityTypes: EntityTypes): P
       baseVersion,
       timestamp,
       transactionId,
+      ...(removed === undefined ? {} : { removed: removed.slice(0, SYNC_LIMITS.removed) }),
       ...(after.length === 0 ? {} : { after }),
     };
   });

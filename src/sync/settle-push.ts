@@ -16,7 +16,7 @@ import {
 } from '../db/change-row.ts';
 import { releaseBlocked } from '../db/apply-changes.ts';
 import { checkInput, requireChange } from '../db/changes-table.ts';
-import { effectOf, readBases, feedVersion } from '../db/entity-bases.ts';
+import { effectOf, feedVersion, readBases, without } from '../db/entity-bases.ts';
 import { settleDoubt } from '../db/in-doubt.ts';
 import { entityAsJson } from '../db/entity-types.ts';
 import { checkPayload } from '../db/failures.ts';
@@ -240,8 +240,8 @@ async function settleConflict(
 }
 
 function asConflicting(queued: QueuedChange, timestamp: number, clientId: string): ConflictingChange {
-  const { operation, data } = effectOf(queued);
-  return { operation, data, previous: queued.previous, inserted: insertedBy(queued), timestamp, clientId };
+  const { operation, data, removed = [] } = effectOf(queued);
+  return { operation, data, removed, previous: queued.previous, inserted: insertedBy(queued), timestamp, clientId };
 }
 
 function insertedBy({ operation, data, result }: Pick<Change, 'operation' | 'data' | 'result'>): Entity | null {
@@ -268,7 +268,7 @@ async function writeSettled(
         }
       : {
           set: `${done}, attempts = 0, base_version = $3, base_timestamp = $5, rebased = $4::jsonb`,
-          params: [change.seq, JSON.stringify(conflict), conflict.version, { ...rebased }, decidedAt],
+          params: [change.seq, JSON.stringify(conflict), conflict.version, JSON.stringify(rebased), decidedAt],
         };
   for (const from of ['applied', 'conflicted', 'retrying'] as const) {
     await moveChanges(session, { from, where: 'c.seq = $1', ...move }, draft, { now, paused: false });
@@ -300,7 +300,7 @@ async function rebaseLater(
     [change.entityType, change.entityId, change.seq],
   );
   let beneath = conflict.mine ?? {};
-  let settled: Entity = { ...conflict.theirs, ...rebased?.data };
+  let settled: Entity = without({ ...conflict.theirs, ...rebased?.data }, rebased?.removed);
   for (const row of rows) {
     const effect = effectOf({ ...row, previous: row.previous ?? null, result: row.result ?? null });
     const data = effect.operation === 'update' ? onSettled(effect.data ?? {}, beneath, settled, conflict) : effect.data;
@@ -308,11 +308,11 @@ async function rebaseLater(
     await session.run(
       `UPDATE local_changes SET rebased = coalesce($2::jsonb, rebased), base_timestamp = greatest(base_timestamp, $3)
        WHERE seq = $1`,
-      [row.seq, isSame ? null : { operation: effect.operation, data }, decidedAt],
+      [row.seq, isSame ? null : JSON.stringify({ ...effect, data }), decidedAt],
     );
     if (effect.operation !== 'update') return;
-    beneath = { ...beneath, ...effect.data };
-    settled = { ...settled, ...data };
+    beneath = without({ ...beneath, ...effect.data }, effect.removed);
+    settled = without({ ...settled, ...data }, effect.removed);
   }
 }
 
@@ -321,7 +321,8 @@ function onSettled(data: JsonObject, beneath: Entity, settled: Entity, conflict:
   const merged: JsonObject = { ...data };
   for (const [field, value] of Object.entries(data)) {
     if (conflict.fields[field] === undefined) continue;
-    merged[field] = mergeValues(beneath[field] ?? null, value, settled[field] ?? null, true);
+    // Written here last, it cannot come out as gone.
+    merged[field] = mergeValues(beneath[field], value, settled[field], true) ?? value;
   }
   return merged;
 }
@@ -345,10 +346,10 @@ export async function resolveConflict(context: SettleContext, id: string, resolv
   }
   if ('data' in resolve) requireAcceptable(context, change, resolve.data);
   const [row] = await session.run<{ rebased: Rebased | null }>(`SELECT rebased FROM local_changes WHERE id = $1`, [id]);
-  const { operation, data } = effectOf({ ...change, rebased: row?.rebased ?? null });
+  const { operation, data, removed = [] } = effectOf({ ...change, rebased: row?.rebased ?? null });
   const { previous, timestamp, conflict } = change;
   const settled = settleByPerson(
-    { operation, data, previous, inserted: insertedBy(change), timestamp, clientId: context.clientId },
+    { operation, data, removed, previous, inserted: insertedBy(change), timestamp, clientId: context.clientId },
     conflict,
     'data' in resolve ? { data: await asStored(context, change, resolve.data) } : resolve,
     now,

@@ -298,3 +298,73 @@ describe('a conflict', () => {
     assert.equal((await b.getEntity('Task', 't1'))?.['priority'], 3);
   });
 });
+
+describe('a key that is taken out of a document', () => {
+  let server: Server;
+  let token: string;
+  const opened: LocalDataEngine[] = [];
+
+  before(async () => {
+    server = await startServer({ memory: true, secret: SECRET });
+  });
+  after(() => server.close());
+  beforeEach(async () => {
+    token = await tokenFor(newSpace());
+  });
+  afterEach(async () => {
+    for (const data of opened.splice(0)) await data.close();
+  });
+
+  async function connected(): Promise<LocalDataEngine> {
+    const data = await openTasks();
+    await data.registerEntityType({ entityType: 'Note' });
+    opened.push(data);
+    await data.sync.connect({ url: server.url, token });
+    await data.sync.whenSynced();
+    return data;
+  }
+
+  it('is gone everywhere, and one that is set to null is null (scenario 25)', async () => {
+    const a = await connected();
+    await a.upsertEntity('Note', 'n1', { title: 'x', gone: 1, empty: 2 });
+    const b = await connected();
+    const { table } = (await a.listEntityTypes()).find(({ entityType }) => entityType === 'Note') ?? {};
+    await a.exec(`UPDATE ${table} SET data = data - 'gone'`);
+    await a.upsertEntity('Note', 'n1', { empty: null });
+    await a.sync.whenSynced();
+    await b.sync.whenSynced();
+    const wanted = { id: 'n1', title: 'x', empty: null };
+    assert.deepEqual(await b.getEntity('Note', 'n1'), wanted);
+    assert.deepEqual(await a.getEntity('Note', 'n1'), wanted);
+  });
+
+  it('stays gone where only the other side wrote another key of the same object (scenario 25)', async () => {
+    const a = await connected();
+    await a.upsertEntity('Task', 't1', { title: 'x', settings: { gone: 1, kept: 1 } });
+    await a.sync.whenSynced();
+    const b = await connected();
+    await a.sync.goOffline();
+    await a.upsertEntity('Task', 't1', { settings: { kept: 1 } });
+    await b.upsertEntity('Task', 't1', { settings: { gone: 1, kept: 2 } });
+    await b.sync.whenSynced();
+    await a.sync.goOnline();
+    await a.sync.whenSynced();
+    await b.sync.whenSynced();
+    assert.deepEqual((await b.getEntity('Task', 't1'))?.['settings'], { kept: 2 });
+  });
+
+  it('is no matter in a table, whose columns may have the name by which statements call the row', async () => {
+    const a = await connected();
+    const b = await connected();
+    for (const data of [a, b]) {
+      await data.exec('CREATE TABLE odd (id text PRIMARY KEY, t text, x integer)');
+      await data.registerEntityType({ entityType: 'Odd', table: 'odd' });
+    }
+    await a.upsertEntity('Odd', 'o1', { t: 'first', x: 1 });
+    await a.recordChange('Odd', 'o1', 'update', { t: 'second' });
+    await a.whenIdle();
+    await a.sync.whenSynced();
+    await b.sync.whenSynced();
+    assert.deepEqual(await b.getEntity('Odd', 'o1'), { id: 'o1', t: 'second', x: 1 });
+  });
+});
