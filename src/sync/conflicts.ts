@@ -211,7 +211,9 @@ function chooseField(
   const isMineLater = isLater(change, { clientId: theirClientId, timestamp: theirTimestamp });
   switch (policy) {
     case 'merge':
-      return mergeValues(base, mine, theirs, isMineLater);
+      if (isObject(mine) && isObject(theirs)) return mergeValues(base, mine, theirs, isMineLater);
+      // That they wrote it the server has said, whatever the entity here was before mine took effect.
+      return isMineLater && !sameJson(mine, base) ? mine : theirs;
     case 'last-write-wins':
       return isMineLater ? mine : theirs;
     case 'local-wins':

@@ -257,6 +257,21 @@ describe('a conflict', () => {
     assert.equal((await a.getEntity('Task', 't1'))?.['title'], 'mine');
   });
 
+  it('of a change that was recorded before theirs came, and applied after, goes by the later all the same', async () => {
+    const [a, b] = await apart('merge');
+    await a.stopChangeProcessor();
+    await a.recordChange('Task', 't1', 'update', { title: 'mine, earlier' });
+    await b.upsertEntity('Task', 't1', { title: 'theirs, later' });
+    await goOnline(b);
+    await goOnline(a);
+    a.startChangeProcessor();
+    await a.whenIdle();
+    await a.sync.whenSynced();
+    await b.sync.whenSynced();
+    assert.equal((await a.getEntity('Task', 't1'))?.['title'], 'theirs, later');
+    assert.equal((await b.getEntity('Task', 't1'))?.['title'], 'theirs, later');
+  });
+
   it('in which mine is kept again and again brings a document back whole', async () => {
     const rules = { '*': { conflicts: 'manual' as const } };
     const a = await connected(rules);
