@@ -68,8 +68,22 @@ describe('a server, as it is seen', () => {
     await session.screenshot('sync-connected');
     await workbench.serverItem().click();
     await session.page.locator('.quick-input-list .monaco-list-row').filter({ hasText: 'Work Offline' }).waitFor();
-    await session.screenshot('sync-status');
+    await session.screenshot('sync-actions');
     await session.page.keyboard.press('Escape');
+  });
+
+  it('Show Sync Status says everything in a document that follows while it is open', async () => {
+    await workbench.serverItem().click();
+    await workbench.pick('Show Sync Status');
+    await workbench.tab('Sync Status.md').waitFor();
+    await shown('**In sync.**');
+    await shown(`- Space: ${SPACE}`);
+    await session.screenshot('sync-status');
+    await workbench.runCommand('Work Offline');
+    await shown('**Working offline.**');
+    await workbench.runCommand('Go Online');
+    await shown('**In sync.**');
+    await closeEditors();
   });
 
   it('Work Offline lets changes wait and says so; Go Online sends them', async () => {
@@ -145,6 +159,10 @@ describe('a server, as it is seen', () => {
       await conflictOn(theme === 'light' ? 'task-004' : 'task-005', 'Mine', 'Theirs');
       await workbench.row('Conflicts').waitFor();
       await session.screenshot(`sync-conflicts-${theme}`);
+      await workbench.runCommand('Show Sync Status');
+      await shown('# Sync Status');
+      await session.screenshot(`sync-status-${theme}`);
+      await closeEditors();
     });
   }
 
@@ -160,6 +178,17 @@ describe('a server, as it is seen', () => {
     await workbench.fillInput(/New token for space/, await token());
     await workbench.serverItem().and(session.page.locator('[aria-label*="Sign-in"]')).waitFor({ state: 'hidden' });
   });
+
+  /** A line of the document that is open; VS Code writes spaces as ones that do not break. */
+  async function shown(line: string): Promise<void> {
+    const text = new RegExp(line.replaceAll(/[*.]/g, '\\$&').replaceAll(' ', '\\s'));
+    await workbench.editorText().locator('.view-line').filter({ hasText: text }).first().waitFor();
+  }
+
+  async function closeEditors(): Promise<void> {
+    await workbench.runAnyCommand('View: Close All Editors');
+    await session.page.locator('.tabs-container .tab').first().waitFor({ state: 'detached' });
+  }
 
   async function upsert(id: string, data: object): Promise<void> {
     await workbench.runCommand('Upsert Entity…');

@@ -32,7 +32,16 @@ describe('the server in VS Code', () => {
     vscode.commands.executeCommand(`localData.sync.${command}`, ...args);
 
   it('commands that need a server offer to connect to one', async () => {
-    for (const command of ['disconnect', 'now', 'goOffline', 'goOnline', 'showStatus', 'verify', 'networkConditions']) {
+    for (const command of [
+      'disconnect',
+      'now',
+      'goOffline',
+      'goOnline',
+      'showStatus',
+      'actions',
+      'verify',
+      'networkConditions',
+    ]) {
       using person = new Person();
       await run(command);
       const { message, buttons } = await person.nextNotice();
@@ -100,7 +109,7 @@ describe('the server in VS Code', () => {
       using person = new Person();
       let listed: readonly string[] = [];
       person.answers(/.*/, (_, choices) => void (listed = choices));
-      await run('showStatus');
+      await run('actions');
       assert.ok(listed.includes('$(warning)'), 'the rule that does not fit is listed');
       await vscode.commands.executeCommand('localData.conflict.takeTheirs', { changeId: change.id });
       await whenChange(api, change.id, ({ status }) => status !== 'conflicted');
