@@ -232,6 +232,7 @@ export class SyncLedger {
         newId: parts.newId,
         clientId,
         setAside: this.troubles.counts.setAside,
+        conflicts: this.troubles.counts.conflicts,
         stuck: this.troubles.counts.stuck,
         policyOf: (entityType) => this.policyOf(entityType),
         version: this.#binding?.version ?? 0,

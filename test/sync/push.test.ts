@@ -1,6 +1,8 @@
 // What is pushed, in which pieces, and what becomes of it, with the real engine, the real server and real HTTP.
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
+import { httpTransport } from '../../src/sync/http-transport.ts';
+import type { OpenTransport, SyncTransport } from '../../src/sync/transport.ts';
 import { LocalDataError, type LocalDataEngine } from '../support/engine.ts';
 import { SECRET, newSpace, openTasks, startServer, tokenFor, whenChange } from '../support/sync.ts';
 
@@ -156,6 +158,43 @@ describe('a push', () => {
     assert.equal(await countThere('SELECT count(*)::int AS n FROM tasks'), 0);
   });
 
+  it('still sends what was restored while a later change of its lane was on the way and its echo came first', async () => {
+    const sent = Promise.withResolvers<void>();
+    const answered = Promise.withResolvers<void>();
+    const late: OpenTransport = (options) => {
+      const transport = httpTransport({ ...options, url: server.url });
+      const push: SyncTransport['push'] = async (request, call) => {
+        const answer = await transport.push(request, call);
+        if (request.changes.some(({ data }) => data?.['title'] === 'later')) {
+          sent.resolve();
+          await answered.promise;
+        }
+        return answer;
+      };
+      return { ...transport, push };
+    };
+    const a = await openTasks({ transports: { late } });
+    opened.push(a);
+    await a.upsertEntity('Task', 't1', { title: 'base', priority: 1 });
+    await a.sync.connect({ url: 'late:server', token });
+    await a.sync.whenSynced();
+    await a.sync.goOffline();
+    const restored = await a.recordChange('Task', 't1', 'update', { priority: 7 });
+    await a.whenIdle();
+    await a.discardChange(restored.id);
+    const later = await a.recordChange('Task', 't1', 'update', { title: 'later' });
+    await a.whenIdle();
+    await a.sync.goOnline();
+    await sent.promise;
+    await a.restoreChange(restored.id);
+    await whenChange(a, later.id, ({ status }) => status === 'synced');
+    assert.equal((await a.getChange(restored.id))?.status, 'applied');
+    answered.resolve();
+    await a.sync.whenSynced();
+    const b = await connected();
+    assert.equal((await b.getEntity('Task', 't1'))?.['priority'], 7);
+  });
+
   it('never leaves a child on the server whose parent is refused in the same push', async () => {
     const a = await connected();
     await offline(a, async () => {
@@ -255,6 +294,26 @@ describe('a conflict', () => {
     await goOnline(c);
     await a.sync.whenSynced();
     assert.equal((await a.getEntity('Task', 't1'))?.['title'], 'mine');
+  });
+
+  it('that waits for a person shows what the server has now, also after the other side went on', async () => {
+    const [a, b] = await apart('manual');
+    await a.upsertEntity('Task', 't1', { title: 'mine', priority: 1 });
+    await b.upsertEntity('Task', 't1', { title: 'theirs 1' });
+    await goOnline(b);
+    await goOnline(a);
+    await b.upsertEntity('Task', 't1', { title: 'theirs 2', priority: 9 });
+    await b.sync.whenSynced();
+    await a.sync.whenSynced();
+    const [shown] = await a.sync.conflicts();
+    assert.equal(shown?.conflict?.fields['title']?.theirs, 'theirs 2');
+    assert.deepEqual(Object.keys(shown?.conflict?.fields ?? {}).sort(), ['priority', 'title']);
+    await a.sync.resolve(shown?.id ?? '', { data: { title: 'theirs 1', priority: 1 } });
+    await a.sync.whenSynced();
+    await b.sync.whenSynced();
+    assert.deepEqual(await a.sync.conflicts(), []);
+    const entity = await b.getEntity('Task', 't1');
+    assert.deepEqual([entity?.['title'], entity?.['priority']], ['theirs 1', 1]);
   });
 
   it('of a change that was recorded before theirs came, and applied after, goes by the later all the same', async () => {
