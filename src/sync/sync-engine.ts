@@ -21,7 +21,7 @@ import { type Obstacle, TOKEN_NEEDED, asConnectError, describeOffline, obstacleO
 import { PullLoop } from './pull-loop.ts';
 import { PushLoop } from './push-loop.ts';
 import { receiveSnapshot } from './receive-snapshot.ts';
-import { resolveConflict } from './settle-push.ts';
+import { resolveConflict } from './settle-conflict.ts';
 import { putRegistered } from './snapshot.ts';
 import { setBinding } from './sync-binding.ts';
 import { SyncLedger, type SyncParts } from './sync-ledger.ts';
