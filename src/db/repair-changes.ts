@@ -20,24 +20,41 @@ const STAGES = [isLocalStage('c'), isPushStage('c')];
 /** What a change that is tried anew has lost. */
 export const RESET = 'error = NULL, failure = NULL, attempts = 0, next_attempt_at = NULL';
 
-/** Keeps id and place; attempts start anew. */
+/** Keeps id and place; attempts start anew. What waits behind it outside its transaction goes on once it is through. */
 export async function retryChange(context: RepairContext, id: string): Promise<Change> {
   const change = await requireChange(context.session, id, context);
   if (change.status === 'pending') return change;
   if (change.status !== 'failed' && change.status !== 'retrying')
     throw notAllowed(change, 'retried', retryRemedy(change));
   for (const stage of STAGES) await tryAnew(context, sameUnit(change), stage);
+  await releaseMembers(context);
   return requireChange(context.session, id, context);
 }
 
+/** Gives how many failed ones are tried anew, with the others of their transactions. */
 export async function retryFailed(context: RepairContext, filter: ChangeFilter): Promise<number> {
+  const { session, draft } = context;
   const { where, params } = filterSql({ ...filter, status: 'failed' });
+  const matches = where.join(' AND ');
+  const sameTransaction = `c.transaction_id IN (
+    SELECT c.transaction_id FROM local_changes c WHERE ${matches} AND c.transaction_id IS NOT NULL)`;
   let retried = 0;
   for (const stage of STAGES) {
-    const move = { from: 'failed' as const, set: RESET, where: [...where, stage].join(' AND '), params };
-    retried += await moveChanges(context.session, move, context.draft, context);
+    const members = { from: 'retrying' as const, set: RESET, where: `${sameTransaction} AND ${stage}`, params };
+    await moveChanges(session, members, draft, context);
+    const failed = { from: 'failed' as const, set: RESET, where: `(${matches} OR ${sameTransaction}) AND ${stage}` };
+    retried += await moveChanges(session, { ...failed, params }, draft, context);
   }
+  await releaseMembers(context);
   return retried;
+}
+
+/** Members of a transaction that waited for another member which is sent anew: it goes as a whole or not at all. */
+async function releaseMembers({ session, draft, ...context }: RepairContext): Promise<void> {
+  const where = `c.transaction_id IS NOT NULL AND ${isPushStage('c')} AND EXISTS (SELECT FROM local_changes h
+    WHERE h.seq = c.blocked_by AND h.transaction_id = c.transaction_id AND h.status = 'applied')`;
+  const move = { from: 'blocked' as const, set: 'blocked_by = NULL, failure = NULL', where, params: [] };
+  await moveChanges(session, move, draft, context);
 }
 
 interface Which {

@@ -260,6 +260,64 @@ describe('repairing beside a server', () => {
     });
   });
 
+  describe('a transaction of which the server refused a member', () => {
+    /** Three tasks together, of which the second is refused. */
+    async function refusedTogether(a: LocalDataEngine): Promise<Change[]> {
+      await a.sync.goOffline();
+      await a.transaction((tx) => {
+        tx.upsertEntity('Task', 't1', { title: 'one' });
+        tx.upsertEntity('Task', 't2', { title: 'forbidden' });
+        tx.upsertEntity('Task', 't3', { title: 'three' });
+      });
+      await a.sync.goOnline();
+      await a.sync.whenSynced();
+      const { changes } = await a.listChanges();
+      assert.deepEqual(
+        changes.map(({ status }) => status),
+        ['blocked', 'failed', 'blocked'],
+      );
+      return changes;
+    }
+
+    async function isThereAsAWhole(a: LocalDataEngine): Promise<void> {
+      await a.sync.whenSynced();
+      const { changes } = await a.listChanges();
+      assert.deepEqual(new Set(changes.map(({ status }) => status)), new Set(['synced']));
+      const b = await connected();
+      for (const id of ['t1', 't2', 't3']) assert.deepEqual(await task(b, id), await task(a, id), id);
+      assert.ok((await task(b, 't2')) !== undefined);
+    }
+
+    it('goes again as a whole when that one is retried', async () => {
+      const a = await connected();
+      const [, refused] = await refusedTogether(a);
+      validate = () => null;
+      assert.ok(refused !== undefined);
+      assert.equal((await a.retryChange(refused.id)).id, refused.id);
+      await isThereAsAWhole(a);
+    });
+
+    it('goes again as a whole when all that failed of one entity is retried', async () => {
+      const a = await connected();
+      await refusedTogether(a);
+      validate = () => null;
+      assert.equal(await a.retryFailed({ entityType: 'Task', entityId: 't2' }), 1);
+      await isThereAsAWhole(a);
+    });
+
+    it('goes again as a whole when that one is edited, or another of them', async () => {
+      const a = await connected();
+      const [first, refused] = await refusedTogether(a);
+      assert.ok(first !== undefined && refused !== undefined);
+      const edited = await a.editChange(first.id, { title: 'one, edited' });
+      assert.equal(edited.id, first.id);
+      await whenChange(a, refused.id, ({ status }) => status === 'failed');
+      await a.editChange(refused.id, { title: 'allowed' });
+      await isThereAsAWhole(a);
+      assert.equal((await task(a))?.['title'], 'one, edited');
+    });
+  });
+
   describe('discard and restore', () => {
     it('keep what others wrote meanwhile: the entity is its base with what is in place, in its order', async () => {
       const a = await connected();
