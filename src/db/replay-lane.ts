@@ -7,7 +7,7 @@ import { laneOf } from './change-row.ts';
 import { LISTED_DEPENDENTS, changesBySeq, hasDependents } from './dependents.ts';
 import { type EntityName, type OverlayChange, effectOf } from './entity-bases.ts';
 import { readEntity } from './entity-statements.ts';
-import { ChangeFailure, explain } from './failures.ts';
+import { ChangeFailure, describeMissing, explain, missingParent } from './failures.ts';
 import {
   type Lane,
   type Replayed,
@@ -18,7 +18,7 @@ import {
   unknownToBase,
 } from './lane-states.ts';
 import { putInserted, putState } from './put-entity.ts';
-import type { RepairContext } from './repair-context.ts';
+import { type RepairContext, nameOf } from './repair-context.ts';
 import { SqlError } from './sql-error.ts';
 import { asArray } from './sql-values.ts';
 
@@ -94,7 +94,7 @@ function stoodOn(change: Change, error: SqlError): LocalDataError {
   const detail = error.detail === undefined ? '' : ` ${error.detail}`;
   return new LocalDataError(
     'HAS_DEPENDENTS',
-    `Change ${change.seq} (${change.operation} of ${change.entityType} "${change.entityId}") cannot be taken back: ${error.message}.${detail} Discard or change what depends on it first.`,
+    `${nameOf(change)} cannot be taken back: ${error.message}.${detail} Discard or change what depends on it first.`,
     { id: change.id, sqlState: error.sqlState, constraint: error.constraint ?? null },
     { cause: error },
   );
@@ -194,15 +194,17 @@ async function writeCorrections({ session }: RepairContext, { corrections }: Rep
 /** A value that the table refuses, in words that name the change; anything else as it was thrown. */
 export function asRefused(context: RepairContext, change: Change, action: string, error: unknown): unknown {
   const { entityType, entityId, id } = change;
-  const name = `Change ${change.seq} (${change.operation} of ${entityType} "${entityId}") was not ${action}.`;
+  const say = (why: string): string => `${nameOf(change)} was not ${action}. ${why}`;
   if (error instanceof ChangeFailure) {
     const code = error.code === 'KEY_MISMATCH' || error.code === 'UNKNOWN_COLUMN' ? error.code : 'CONSTRAINT_VIOLATION';
-    return new LocalDataError(code, `${name} ${error.message}`, { id, entityType, entityId, ...error.concerns });
+    return new LocalDataError(code, say(error.message), { id, entityType, entityId, ...error.concerns });
   }
   if (!(error instanceof SqlError) || !/^(22|23|P0)/.test(error.sqlState)) return error;
-  const why = explain(change, context.entityTypes.get(entityType), error);
+  const parent = missingParent(change, context.entityTypes, error);
+  const type = context.entityTypes.get(entityType);
+  const why = parent === undefined ? explain(change, type, error) : describeMissing(change, parent);
   const details = { id, entityType, entityId, sqlState: error.sqlState, constraint: error.constraint ?? null };
-  return new LocalDataError('CONSTRAINT_VIOLATION', `${name} ${why}`, details, { cause: error });
+  return new LocalDataError('CONSTRAINT_VIOLATION', say(why), details, { cause: error });
 }
 
 export async function currentEntity(
