@@ -179,6 +179,34 @@ async function fixBaseVersions(
   );
 }
 
+/**
+ * Changes that wait for entities whose bases were moved without being put in place: they were made on what the feed had
+ * brought up to `seen`, whatever their bases say by now. What a person has decided in a conflict stays as it was decided.
+ */
+export async function pinMadeOn(session: Session, names: readonly EntityName[], seen: number): Promise<void> {
+  await session.run(
+    `UPDATE local_changes c SET base_version = $2, base_timestamp = 0
+     FROM ${NAMES} CROSS JOIN LATERAL (SELECT version FROM local_data.entity_bases b
+       WHERE b.entity_type = n.t AND b.entity_id = n.e OFFSET 0) b
+     WHERE c.entity_id = ANY (ARRAY(SELECT r->>'e' FROM jsonb_array_elements($1::jsonb) r))
+       AND c.entity_type = ANY (ARRAY(SELECT DISTINCT r->>'t' FROM jsonb_array_elements($1::jsonb) r))
+       AND c.entity_type = n.t AND c.entity_id = n.e AND ${UNPINNED} AND coalesce(c.base_version, b.version) > $2`,
+    [names.map(shortName), seen],
+  );
+}
+
+/** The same for all entities of a type. */
+export async function pinTypeMadeOn(session: Session, entityType: string, seen: number): Promise<void> {
+  await session.run(
+    `UPDATE local_changes c SET base_version = $2, base_timestamp = 0 FROM local_data.entity_bases b
+     WHERE c.entity_type = $1 AND ${UNPINNED} AND b.entity_type = c.entity_type AND b.entity_id = c.entity_id
+       AND coalesce(c.base_version, b.version) > $2`,
+    [entityType, seen],
+  );
+}
+
+const UNPINNED = `NOT c.processed_sync AND c.discarded_at IS NULL AND c.origin <> 'remote' AND c.conflict IS NULL`;
+
 function shortName({ entityType, entityId }: EntityName): { readonly t: string; readonly e: string } {
   return { t: entityType, e: entityId };
 }

@@ -108,7 +108,15 @@ async function editInPlace(context: RepairContext, change: Change, data: JsonObj
     conflict = CASE WHEN c.conflict->'resolution' = 'null' THEN NULL ELSE c.conflict END,
     blocked_by = CASE WHEN c.blocked_by = ANY ($7::bigint[]) THEN NULL ELSE c.blocked_by END`;
   const { previous, result, rebased } = placed;
-  const params = [change.seq, id, data, previous, result, rebased === null ? null : { ...rebased }, asArray(unit)];
+  const params = [
+    change.seq,
+    id,
+    data,
+    previous,
+    result,
+    rebased === null ? null : JSON.stringify(rebased),
+    asArray(unit),
+  ];
   await moveChanges(session, { from: change.status, set, where: 'c.seq = $1', params }, draft, context);
   await tryAnew(context, sameUnit({ ...change, id }), isPushStage('c'));
   await releaseBehind(context, unit);
