@@ -29,13 +29,13 @@ export function rowFromEntity(type: EntityType, payload: string, entityId: strin
   return `jsonb_populate_record(NULL::${type.sqlTable}, ${withKey})`;
 }
 
-/** A row of the type's table from the present row and a patch: keys present only. */
+/** A row of the type's table from the present row and a patch: keys present only. A column may have the row's own name. */
 function rowFromPatch(type: EntityType, row: string, patch: string): string {
   if (type.kind === 'document') {
     const document = `${row}."data" || (${patch} - ${quoteLiteral(type.key)})`;
-    return `jsonb_populate_record(${row}, jsonb_build_object('data', ${document}))`;
+    return `jsonb_populate_record(${row}.*, jsonb_build_object('data', ${document}))`;
   }
-  return `jsonb_populate_record(${row}, (${readablePayload(type, patch)}) - ${quoteLiteral(type.key)})`;
+  return `jsonb_populate_record(${row}.*, (${readablePayload(type, patch)}) - ${quoteLiteral(type.key)})`;
 }
 
 function insertColumns(type: EntityType, payloadKeys: readonly string[]): string[] {
@@ -186,26 +186,18 @@ export function deleteAndRecord(type: EntityType): string {
     FROM written w RETURNING ${lightColumns('c')}`;
 }
 
-/** `$1` entity id, `$2` whole entity, `$3` aim. Writes an entity as it is to be, whether it is there or not. */
-export function putEntity(type: EntityType): {
-  readonly update: string;
-  readonly insert: string;
-  readonly remove: string;
-} {
-  const columns = type.kind === 'document' ? ['id', 'data'] : [type.key, ...writableColumns(type)];
-  return {
-    update: `WITH ${announceAim('$3')},
-      x AS MATERIALIZED (SELECT ${rowFromEntity(type, '$2::jsonb', '$1::text')} AS r FROM aim)
-      UPDATE ${type.sqlTable} t SET ${assignments(type)} FROM x
-      WHERE t.${keyColumn(type)} = $1::${type.keyType} RETURNING ${entityAsJson(type, 't')} AS entity`,
-    insert: `WITH ${announceAim('$3')},
-      source AS MATERIALIZED (SELECT ${rowFromEntity(type, '$2::jsonb', '$1::text')} AS r FROM aim)
-      INSERT INTO ${type.sqlTable} AS t (${columnList(columns)}) ${overriding(type)}
-      SELECT ${columnList(columns, '(r).')} FROM source RETURNING ${entityAsJson(type, 't')} AS entity`,
-    remove: `WITH ${announceAim('$2')}
-      DELETE FROM ${type.sqlTable} t USING aim WHERE t.${keyColumn(type)} = $1::${type.keyType}
-      RETURNING ${entityAsJson(type, 't')} AS previous`,
-  };
+/** `$1` entity id, `$2` payload with these keys, `$3` aim. Makes a row that is there what an insert of it would have made. */
+export function insertOver(type: EntityType, payloadKeys: readonly string[]): string {
+  const given = new Set(insertColumns(type, payloadKeys));
+  const columns = writableColumns(type).map((column) => {
+    const name = quoteIdentifier(column);
+    return `${name} = ${given.has(column) ? `(x.r).${name}` : 'DEFAULT'}`;
+  });
+  const nothing = `${keyColumn(type)} = t.${keyColumn(type)}`;
+  return `WITH ${announceAim('$3')},
+    x AS MATERIALIZED (SELECT ${rowFromEntity(type, '$2::jsonb', '$1::text')} AS r FROM aim)
+    UPDATE ${type.sqlTable} t SET ${columns.length === 0 ? nothing : columns.join(', ')} FROM x
+    WHERE t.${keyColumn(type)} = $1::${type.keyType} RETURNING ${entityAsJson(type, 't')} AS entity`;
 }
 
 const GIVEN = `jsonb_to_recordset($1::jsonb) AS i(e text, d jsonb)`;

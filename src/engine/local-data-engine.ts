@@ -518,6 +518,7 @@ export class LocalDataEngine implements LocalData {
           transactionId,
           entityTypes: this.#entityTypes,
           maxPayloadBytes,
+          newId: () => this.#newId(),
           ...this.#reasonContext(),
         });
       });

@@ -4,9 +4,12 @@ import { LocalDataError } from '../protocol/errors.ts';
 import type { SpaceInfo } from '../protocol/sync.ts';
 import type { ConnectOptions } from '../protocol/sync-state.ts';
 import type { Session } from '../db/database.ts';
-import { supersedeLocal } from './snapshot.ts';
+import type { EntityType } from '../db/entity-types.ts';
+import { supersedeType } from './present-state.ts';
+import { parentsFirst } from './put-entities.ts';
 import { type Binding, bind, readBinding, setBinding } from './sync-binding.ts';
 import type { SyncLedger } from './sync-ledger.ts';
+import { enter } from './type-standing.ts';
 
 export async function bindToServer(ledger: SyncLedger, info: SpaceInfo, options: ConnectOptions): Promise<void> {
   const { epoch, space } = info;
@@ -19,7 +22,8 @@ export async function bindToServer(ledger: SyncLedger, info: SpaceInfo, options:
       if (options.onServerChanged !== 'start-anew') throw serverChanged(present);
       await startAnew(ledger, epoch);
     }
-    await ledger.parts.write((session) => setBinding(session, { url, connected: true, paused: false }));
+    const rules = JSON.stringify(ledger.rules);
+    await ledger.parts.write((session) => setBinding(session, { url, connected: true, paused: false, rules }));
   }
   await ledger.reread();
 }
@@ -42,10 +46,18 @@ async function bindAnew(
   to: { readonly url: string; readonly space: string; readonly epoch: string },
 ): Promise<void> {
   const clientId = ledger.parts.newId();
+  const { rules } = ledger;
   await ledger.write(async (context) => {
-    await bind(context.session, { ...to, clientId });
-    await supersedeLocal(context, new Set(ledger.localOnlyTypes()));
+    await bind(context.session, { ...to, clientId, rules });
+    for (const type of takingPart(ledger)) {
+      await supersedeType(context, type, { entities: 'all', occasion: 'the first connect' });
+      await enter(context.session, type.entityType);
+    }
   }, clientId);
+}
+
+function takingPart(ledger: SyncLedger): EntityType[] {
+  return parentsFirst(ledger.parts.entityTypes).filter(({ entityType }) => !ledger.isLocalOnly(entityType));
 }
 
 /** A new history: nothing here is deleted; what only this machine has is sent. */
@@ -62,7 +74,9 @@ async function startAnew(ledger: SyncLedger, epoch: string): Promise<void> {
     await session.run(`UPDATE local_data.sync_binding SET in_doubt = '{}'`);
     await setBinding(session, { epoch, version: 0 });
     await beginSnapshot(session);
-    await supersedeLocal(context, new Set(ledger.localOnlyTypes()));
+    for (const type of takingPart(ledger)) {
+      await supersedeType(context, type, { entities: 'all', keepsDeletes: true, occasion: 'the new history' });
+    }
   });
 }
 

@@ -7,21 +7,22 @@ import { readBases } from '../db/entity-bases.ts';
 import { addInDoubt, readInDoubt, settleDoubt } from '../db/in-doubt.ts';
 import { RetrySchedule } from '../db/retry-schedule.ts';
 import { putOrSetAside } from './apply-feed.ts';
-import { type PushBatch, type QueuedChange, takePushBatch } from './push-batch.ts';
+import { type PushBatch, type PushLimits, type QueuedChange, takePushBatch } from './push-batch.ts';
 import { failPush, settlePush } from './settle-push.ts';
 import { setBinding } from './sync-binding.ts';
 import type { SyncLedger } from './sync-ledger.ts';
 import { type SyncTransport, TransportError } from './transport.ts';
 import { Wake } from './wake.ts';
 
-/** Changes of a push, at most. */
-export const PUSH_SIZE = 1_000;
+/** Changes of a push, at most, and their bytes; a server may allow less. */
+const PUSH_LIMITS = { changes: 1_000, bytes: 4 * 1024 * 1024 } as const satisfies PushLimits;
 /** Milliseconds. */
 const PUSH_TIMEOUT = 60_000;
 
 /** A batch whose sending failed in a way that may be its own fault. */
 interface FailedPush {
   readonly seqs: readonly number[];
+  readonly units: number;
   readonly times: number;
   readonly error: TransportError;
 }
@@ -34,7 +35,9 @@ export class PushLoop {
   #upTo = 0;
   /** Taken for a push whose answer is not written down yet: never taken a second time. */
   readonly #inFlight = new Set<number>();
-  #limit = PUSH_SIZE;
+  #limits: PushLimits = PUSH_LIMITS;
+  /** Less than that while a batch is narrowed to what is at fault. */
+  #limit: number = PUSH_LIMITS.changes;
   #failed: FailedPush | undefined;
 
   constructor(ledger: SyncLedger) {
@@ -50,11 +53,20 @@ export class PushLoop {
 
   /** More waits behind the push that is under way than a push can take. */
   get isLong(): boolean {
-    return this.#inFlight.size > 0 && this.#ledger.waiting > PUSH_SIZE;
+    return this.#inFlight.size > 0 && this.#ledger.waiting > PUSH_LIMITS.changes;
   }
 
   wake(): void {
     this.#wake.wake();
+  }
+
+  /** What the server says it takes; half of a body is left for everything beside the data. */
+  takeAtMost({ changes, bodyBytes }: { readonly changes: number; readonly bodyBytes: number }): void {
+    this.#limits = {
+      changes: Math.min(PUSH_LIMITS.changes, changes),
+      bytes: Math.min(PUSH_LIMITS.bytes, Math.floor(bodyBytes / 2)),
+    };
+    this.#limit = Math.min(this.#limit, this.#limits.changes);
   }
 
   /** Where the queue begins, and how much of it stays here; both found by the index of what is not synced. */
@@ -130,7 +142,7 @@ export class PushLoop {
     if (!isTooLarge && failed.times < 2) return;
     this.#failed = undefined;
     const [only] = failed.seqs;
-    if (failed.seqs.length > 1) this.#limit = Math.max(1, Math.floor(failed.seqs.length / 2));
+    if (failed.units > 1) this.#limit = Math.max(1, Math.floor(failed.seqs.length / 2));
     else if (only !== undefined) await this.#spendAttempt(only, failed.error);
   }
 
@@ -148,6 +160,7 @@ export class PushLoop {
           stuck: ledger.troubles.counts.stuck,
           inDoubt: await readInDoubt(session),
           inFlight: this.#inFlight,
+          limits: this.#limits,
         },
         this.#upTo,
         this.#limit,
@@ -159,7 +172,7 @@ export class PushLoop {
       if (seqs.length > 0) await addInDoubt(session, seqs);
       for (const seq of seqs) this.#inFlight.add(seq);
       // Within the turn on the session: what is released by a later commit comes after it.
-      this.#upTo = Math.max(this.#upTo, taken.upTo);
+      this.#upTo = taken.upTo;
       return taken;
     });
   }
@@ -184,8 +197,7 @@ export class PushLoop {
       await preparing.catch(() => undefined);
       if (next !== undefined) await this.#giveBack(next.queued, 'never-sent');
       await this.#giveBack(batch.queued, neverArrived(error) ? 'never-sent' : 'in-doubt');
-      if (error instanceof TransportError && !signal.aborted && isAboutBatch(error))
-        this.#noteFailed(batch.queued, error);
+      if (error instanceof TransportError && !signal.aborted && isAboutBatch(error)) this.#noteFailed(batch, error);
       throw error;
     }
   }
@@ -214,7 +226,7 @@ export class PushLoop {
         return settled;
       });
       this.#failed = undefined;
-      this.#limit = Math.min(PUSH_SIZE, this.#limit * 2);
+      this.#limit = Math.min(this.#limits.changes, this.#limit * 2);
       ledger.accepted(outcome.accepted);
       if (outcome.lowestLeft !== undefined) this.#release(outcome.lowestLeft);
       if (outcome.accepted > 0) ledger.show({ lastPushAt: clock.now() });
@@ -228,11 +240,11 @@ export class PushLoop {
     }
   }
 
-  #noteFailed(queued: readonly QueuedChange[], error: TransportError): void {
+  #noteFailed({ queued, units }: PushBatch, error: TransportError): void {
     const seqs = queued.map(({ seq }) => seq);
     const before = this.#failed;
     const isSame = before?.seqs.length === seqs.length && before.seqs[0] === seqs[0];
-    this.#failed = { seqs, error, times: (isSame ? before.times : 0) + 1 };
+    this.#failed = { seqs, units, error, times: (isSame ? before.times : 0) + 1 };
   }
 
   async #spendAttempt(seq: number, error: TransportError): Promise<void> {

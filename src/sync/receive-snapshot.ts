@@ -1,6 +1,6 @@
 // Receives a snapshot page by page and puts it in place, going on where an interruption left it.
 import type { Binding } from './sync-binding.ts';
-import { APPLYING_START, type ApplyingFrom, applySnapshotChunk, keepSnapshotPage } from './snapshot.ts';
+import { type ApplyingFrom, applySnapshotChunk, applyingStart, keepSnapshotPage } from './snapshot.ts';
 import type { SyncLedger } from './sync-ledger.ts';
 import { type SyncTransport, TransportError } from './transport.ts';
 
@@ -48,7 +48,7 @@ async function receivePages(ledger: SyncLedger, signal: AbortSignal, transport: 
 async function putInPlace(ledger: SyncLedger, signal: AbortSignal): Promise<void> {
   const binding: Binding = ledger.requireBinding();
   if (binding.phase !== 'applying') return;
-  let next: ApplyingFrom | undefined = APPLYING_START;
+  let next: ApplyingFrom | undefined = applyingStart(ledger.parts.entityTypes, (name) => ledger.isLocalOnly(name));
   while (next !== undefined && !signal.aborted) {
     const from: ApplyingFrom = next;
     next = await ledger.write((context) => applySnapshotChunk(context, binding, from));

@@ -14,6 +14,7 @@ import type {
   VerifyReport,
 } from '../protocol/sync-state.ts';
 import { listChanges, requireChange } from '../db/changes-table.ts';
+import { CARRIED_CHANGES } from '../db/move-changes.ts';
 import { RetrySchedule } from '../db/retry-schedule.ts';
 import { beginSnapshot, bindToServer, requireSameHistory, spaceOfToken } from './bind-server.ts';
 import type { LocalDataSync } from './local-data-sync.ts';
@@ -21,11 +22,11 @@ import { type Obstacle, TOKEN_NEEDED, asConnectError, describeOffline, obstacleO
 import { PullLoop } from './pull-loop.ts';
 import { PushLoop } from './push-loop.ts';
 import { receiveSnapshot } from './receive-snapshot.ts';
-import { resolveConflict } from './settle-push.ts';
-import { putRegistered } from './snapshot.ts';
+import { resolveConflict } from './settle-conflict.ts';
 import { setBinding } from './sync-binding.ts';
 import { SyncLedger, type SyncParts } from './sync-ledger.ts';
 import { type SyncTransport, type TransportCall, TransportError } from './transport.ts';
+import { TypesInStep } from './types-in-step.ts';
 import { verifyAgainstServer } from './verify.ts';
 import { Wake } from './wake.ts';
 
@@ -46,6 +47,7 @@ export class SyncEngine implements LocalDataSync {
   readonly #ledger: SyncLedger;
   readonly #push: PushLoop;
   readonly #pull: PullLoop;
+  readonly #types: TypesInStep;
   readonly #schedule: RetrySchedule;
   /** Wakes the task from its wait between contacts. */
   readonly #retryNow: Wake;
@@ -64,6 +66,10 @@ export class SyncEngine implements LocalDataSync {
     this.#ledger = new SyncLedger(parts);
     this.#push = new PushLoop(this.#ledger);
     this.#pull = new PullLoop(this.#ledger, () => this.#push.isLong);
+    this.#types = new TypesInStep(this.#ledger, async () => {
+      await this.#push.prepare();
+      this.#push.wake();
+    });
     this.#schedule = new RetrySchedule(CONTACT_RETRY, parts.random);
     this.#retryNow = new Wake(parts.clock);
     this.#stopListening = parts.commits.listen((event) => this.#afterCommit(event));
@@ -72,15 +78,19 @@ export class SyncEngine implements LocalDataSync {
   /** Takes up what was left: a database that is bound waits for its token. */
   async start(): Promise<void> {
     const binding = await this.#ledger.reread();
+    if (binding !== undefined && binding.rules !== null) this.#ledger.rules = binding.rules;
     if (binding?.connected !== true) return;
     await this.#push.prepare();
     this.#prevent(TOKEN_NEEDED);
+    this.#settleTypes();
   }
 
   async connect(options: ConnectOptions): Promise<SyncState> {
     const ledger = this.#ledger;
     const { url, token } = options;
     const space = options.space ?? spaceOfToken(token);
+    // Whoever has said nothing about entity types means that all take part.
+    if (!ledger.hasRules) ledger.rules = {};
     await this.#inTurn(async (signal) => {
       await this.#endTask();
       const peer: Peer = { url, transport: ledger.parts.openTransport({ url, token, space }) };
@@ -146,13 +156,15 @@ export class SyncEngine implements LocalDataSync {
     const ledger = this.#ledger;
     ledger.requireBinding();
     if (!ledger.isOnline) throw new LocalDataError('SYNC_NOT_CONNECTED', 'You work offline. Go online first.');
+    const isIdle = (): boolean => this.#push.isIdle && ledger.isWaitingKnown;
     for (;;) {
+      await this.#types.settle();
       this.#push.wake();
-      await this.#inContact(() => ledger.requireBinding().phase === 'linked' && this.#push.isIdle, signal);
+      await this.#inContact(() => ledger.requireBinding().phase === 'linked' && isIdle(), signal);
       // Only a pull that begins after the last change was accepted brings all of them back.
       const wanted = this.#pull.pullNow();
       await this.#inContact(() => this.#pull.caughtUp >= wanted, signal);
-      if (this.#push.isIdle) return;
+      if (isIdle() && this.#types.isSettled) return;
     }
   }
 
@@ -161,11 +173,12 @@ export class SyncEngine implements LocalDataSync {
   }
 
   async setRules(rules: SyncRules): Promise<void> {
-    this.#ledger.rules = rules;
+    await this.#types.setRules(rules);
     if (this.#ledger.binding === undefined) return;
     await this.#push.prepare();
     this.#push.wake();
     this.#ledger.show();
+    this.#settleTypes();
   }
 
   async setNetworkConditions(conditions: NetworkConditions | null): Promise<void> {
@@ -281,9 +294,11 @@ export class SyncEngine implements LocalDataSync {
     else ledger.contact = { kind: 'asking' };
     const info = await ledger.ask(INFO_TIMEOUT, signal, (call) => transport.info(call));
     requireSameHistory(ledger.requireBinding(), info);
+    this.#push.takeAtMost(info.limits);
     await this.#push.judgeFailed();
     ledger.contact = { kind: 'made' };
     await receiveSnapshot(ledger, signal, transport);
+    await this.#types.settle();
     this.#failures = 0;
     const both = new AbortController();
     const ended = AbortSignal.any([signal, both.signal]);
@@ -364,28 +379,24 @@ export class SyncEngine implements LocalDataSync {
     for (const change of event.changes) this.#push.noteCommitted(change);
     const { failed, retrying, conflicted, blocked, applied } = event.counts;
     if (failed + retrying + conflicted + blocked > 0 || troubles.isAny) troubles.countSoon();
-    if (event.entityTypes !== undefined) void this.#putRegistered();
+    if (event.entityTypes !== undefined) this.#settleTypes();
+    if (this.#mayHaveKept(event)) troubles.countKeptSoon();
     if (applied > 0) this.#push.wake();
     this.#ledger.show();
   }
 
-  /** What was set aside because its type was not known here, and is now. */
-  async #putRegistered(): Promise<void> {
+  /** Whether another number of changes may stay on this machine now. */
+  #mayHaveKept({ changes, entityTypes }: CommitEvent): boolean {
     const ledger = this.#ledger;
-    if (ledger.troubles.counts.setAside === 0 || ledger.isClosed) return;
-    try {
-      await ledger.write(async (context) => {
-        const waiting = await context.session.run<{ entity_type: string }>(
-          `SELECT DISTINCT entity_type FROM local_changes WHERE status = 'failed' AND origin = 'remote'`,
-        );
-        for (const { entity_type: entityType } of waiting) {
-          if (context.entityTypes.get(entityType) !== undefined)
-            await putRegistered(context, entityType, context.version);
-        }
-      });
-    } catch (error) {
-      ledger.parts.onError(error);
-    }
+    // More than an event carries may have moved, or somebody wrote the changes table itself.
+    if (changes.length >= CARRIED_CHANGES || entityTypes !== undefined) return ledger.localOnlyTypes().length > 0;
+    return changes.some(({ entityType, origin }) => origin !== 'remote' && ledger.isLocalOnly(entityType));
+  }
+
+  #settleTypes(): void {
+    this.#types.settle().catch((error: unknown) => {
+      if (!this.#ledger.isClosed) this.#ledger.parts.onError(error);
+    });
   }
 }
 

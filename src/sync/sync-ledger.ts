@@ -22,6 +22,7 @@ import { type Binding, readBinding } from './sync-binding.ts';
 import { withinTime } from './time-limit.ts';
 import type { OpenTransport, TransportCall } from './transport.ts';
 import { Troubles } from './troubles.ts';
+import { type TypeStanding, readStandings } from './type-standing.ts';
 
 export interface SyncParts {
   /** Runs alone on the session, in one transaction, and publishes the draft after its commit. */
@@ -60,8 +61,9 @@ export class SyncLedger {
   #binding: Binding | undefined;
   #contact: ContactState = { kind: 'asking' };
   #rules: SyncRules = {};
+  #hasRules = false;
+  #standings: ReadonlyMap<string, TypeStanding> = new Map();
   #conditions: NetworkConditions | null = null;
-  #localOnlyWaiting = 0;
   readonly #rate = new PushRate();
   #cancelRate: (() => void) | undefined;
   #shown: Shown = NO_SYNC;
@@ -75,6 +77,7 @@ export class SyncLedger {
     this.troubles = new Troubles({
       clock: parts.clock,
       read: parts.read,
+      localOnlyTypes: () => this.localOnlyTypes(),
       onError: parts.onError,
       onCounted: () => this.show(),
     });
@@ -96,7 +99,10 @@ export class SyncLedger {
   }
 
   async reread(): Promise<Binding | undefined> {
-    this.#binding = await this.parts.read(readBinding);
+    await this.parts.read(async (session) => {
+      this.#binding = await readBinding(session);
+      this.#standings = await readStandings(session);
+    });
     this.#announce();
     return this.#binding;
   }
@@ -161,19 +167,48 @@ export class SyncLedger {
 
   set rules(rules: SyncRules) {
     this.#rules = rules;
+    this.#hasRules = true;
   }
 
+  /** Somebody has said how types take part, now or before the database was opened again. */
+  get hasRules(): boolean {
+    return this.#hasRules;
+  }
+
+  /** How types stand with the server, by name. */
+  get standings(): ReadonlyMap<string, TypeStanding> {
+    return this.#standings;
+  }
+
+  /** What a write has just set, without reading it again. */
+  stand(standings: ReadonlyMap<string, TypeStanding>): void {
+    this.#standings = standings;
+  }
+
+  /** Nothing of it is sent, and what comes from the server stays beneath: by the rules, or until it has come in step. */
   isLocalOnly(entityType: string): boolean {
+    return this.staysHere(entityType) || this.#isApart(entityType);
+  }
+
+  /** By the rules. */
+  staysHere(entityType: string): boolean {
     return (this.#rules[entityType]?.sync ?? this.#rules['*']?.sync) === false;
+  }
+
+  #isApart(entityType: string): boolean {
+    if (this.#binding === undefined || this.parts.entityTypes.get(entityType) === undefined) return false;
+    return this.#standings.get(entityType)?.isInStep !== true;
   }
 
   policyOf(entityType: string): ConflictPolicy {
     return this.#rules[entityType]?.conflicts ?? this.#rules['*']?.conflicts ?? 'merge';
   }
 
+  /** Also types that are not registered here any more: changes of theirs may still be here. */
   localOnlyTypes(): string[] {
-    const names = this.parts.entityTypes.all().map((type) => type.entityType);
-    return names.filter((name) => this.isLocalOnly(name));
+    const registered = this.parts.entityTypes.all().map((type) => type.entityType);
+    const names = new Set([...registered, ...this.#standings.keys(), ...Object.keys(this.#rules)]);
+    return [...names].filter((name) => name !== '*' && this.isLocalOnly(name));
   }
 
   get conditions(): NetworkConditions | null {
@@ -190,15 +225,20 @@ export class SyncLedger {
   /** Changes that have still to reach the server, without those that stay here or wait for a person. */
   get waiting(): number {
     if (this.#binding === undefined) return 0;
-    return Math.max(0, this.parts.commits.counts.applied - this.#localOnlyWaiting);
+    return Math.max(0, this.parts.commits.counts.applied - this.troubles.counts.kept);
+  }
+
+  /** What waits is known, and not only taken to be so. */
+  get isWaitingKnown(): boolean {
+    return !this.troubles.isKeptStale;
   }
 
   set localOnlyWaiting(count: number) {
-    this.#localOnlyWaiting = count;
+    this.troubles.takeKept(count);
   }
 
   noteLocalOnly(): void {
-    this.#localOnlyWaiting += 1;
+    this.troubles.takeKept(this.troubles.counts.kept + 1);
   }
 
   accepted(count: number): void {
@@ -232,6 +272,9 @@ export class SyncLedger {
         newId: parts.newId,
         clientId,
         setAside: this.troubles.counts.setAside,
+        conflicts: this.troubles.counts.conflicts,
+        stuck: this.troubles.counts.stuck,
+        isLocalOnly: (entityType) => this.isLocalOnly(entityType),
         policyOf: (entityType) => this.policyOf(entityType),
         version: this.#binding?.version ?? 0,
       });
