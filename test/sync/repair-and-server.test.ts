@@ -133,7 +133,10 @@ describe('repairing beside a server', () => {
       const b = await connected();
       await b.exec(`ALTER TABLE tasks ADD COLUMN amount numeric(10, 2)`);
       const base = await b.query(`SELECT data FROM local_data.entity_bases`);
-      assert.equal((base.rows[0]?.['data'] as JsonObject)['amount'], '2.50');
+      assert.deepEqual(
+        base.rows.map(({ data }) => (data as JsonObject)['amount']),
+        ['2.50'],
+      );
     });
 
     it('makes of an insert what the table makes of the new data, and keeps what only a default had made', async () => {
