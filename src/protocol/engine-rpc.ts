@@ -85,6 +85,7 @@ const networkConditionsSchema = z.object({
   lostRequests: share,
   lostAnswers: share,
   errorStatus: z.number().int().min(400).max(599).optional(),
+  errorCode: z.enum(['EPOCH_CHANGED', 'HISTORY_CHANGED']).optional(),
   errors: share,
   stopped: z.boolean().optional(),
 });

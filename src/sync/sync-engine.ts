@@ -315,9 +315,11 @@ export class SyncEngine implements LocalDataSync {
     const ledger = this.#ledger;
     if (!(error instanceof TransportError) && !(error instanceof LocalDataError)) ledger.parts.onError(error);
     if (error instanceof TransportError && error.kind === 'cursor-expired') {
+      const wasLinked = ledger.binding?.phase === 'linked';
       await ledger.parts.write((session) => beginSnapshot(session));
       await ledger.reread();
-      return 0;
+      // Expired while the snapshot came, it may be so again and again.
+      if (wasLinked) return 0;
     }
     const obstacle = obstacleOf(error);
     if (obstacle !== undefined) {
