@@ -71,6 +71,9 @@ import type { OpenTransport } from '../sync/transport.ts';
 import { type LocalDataStores, createStores, publishCommit, resetStores } from '../stores/local-data-stores.ts';
 import type { CallOptions, LocalData } from './local-data.ts';
 
+/** Milliseconds for which a repair waits for the server's answer to what it is about. */
+const ANSWER_WAIT = 10_000;
+
 export interface EngineParts {
   readonly opened: OpenedDatabase;
   /** `performance.now()` before opening. */
@@ -99,6 +102,8 @@ export class LocalDataEngine implements LocalData {
   readonly #sync: SyncEngine;
   #syncState: SyncState = NO_SYNC;
   #openMs = 0;
+  /** Counts commits. */
+  #committed = 0;
   #capturedUpTo = 0;
   #capturedPending = false;
   #schemaPending = false;
@@ -110,6 +115,7 @@ export class LocalDataEngine implements LocalData {
     this.#disk = new DiskSpace(parts.opened.dataDir);
     this.#random = parts.random ?? Math.random;
     this.#commits = new CommitLog(this.#entityTypes, parts.onBackgroundError);
+    this.#commits.listen(({ changes }) => void (this.#committed += changes.length > 0 ? 1 : 0));
     const isIdle = (): boolean => this.#closing === undefined && this.#commits.processor !== 'processing';
     this.#maintenance = new Maintenance(this.#database, parts.clock, isIdle, parts.onBackgroundError);
     this.#processor = new ChangeProcessor({
@@ -370,7 +376,7 @@ export class LocalDataEngine implements LocalData {
   }
 
   editChange(id: string, data: JsonObject): Promise<Change> {
-    return this.#repair((context) => editChange(context, id, data));
+    return this.#repairSettled((context) => editChange(context, id, data));
   }
 
   previewDiscard(id: string): Promise<DiscardPreview> {
@@ -378,7 +384,7 @@ export class LocalDataEngine implements LocalData {
   }
 
   discardChange(id: string, options: DiscardOptions = {}): Promise<Change> {
-    return this.#repair((context) => discardChange(context, id, options.withDependents ?? false));
+    return this.#repairSettled((context) => discardChange(context, id, options.withDependents ?? false));
   }
 
   restoreChange(id: string): Promise<Change> {
@@ -427,7 +433,7 @@ export class LocalDataEngine implements LocalData {
   }
 
   undoImport(label: string): Promise<UndoImportReport> {
-    return this.#repair((context) => undoImport(context, label));
+    return this.#repairSettled((context) => undoImport(context, label));
   }
 
   /** Safe to call again: tables that are there stay, and changes are recorded once. */
@@ -503,6 +509,23 @@ export class LocalDataEngine implements LocalData {
         if (this.#commits.counts.pending > 0) this.#processor.wake();
       }
     }, signal);
+  }
+
+  /** Where the server's answer is on its way, it is waited for, and decides. */
+  async #repairSettled<T>(work: (context: RepairContext) => Promise<T>): Promise<T> {
+    const { clock } = this.#parts;
+    const until = clock.now() + ANSWER_WAIT;
+    const timeLeft = (): number => Math.min(ANSWER_WAIT, until - clock.now());
+    for (;;) {
+      const seen = this.#committed;
+      try {
+        return await this.#repair(work);
+      } catch (error) {
+        if (!LocalDataError.isCode(error, 'SENDING_IN_DOUBT')) throw error;
+        const isSettled = (): boolean => this.#committed !== seen;
+        if (!(await this.#sync.whenSettled(isSettled, timeLeft()))) throw error;
+      }
+    }
   }
 
   async #repair<T>(work: (context: RepairContext) => Promise<T>): Promise<T> {

@@ -2,8 +2,12 @@
 // decided last, and what it has already is undone rather than taken back. Real engine, real server, real HTTP.
 import assert from 'node:assert/strict';
 import type { Change, JsonObject } from '../../src/protocol/changes.ts';
-import type { LocalDataEngine } from '../support/engine.ts';
-import { SECRET, newSpace, openTasks, startServer, tokenFor, whenChange } from '../support/sync.ts';
+import type { ErrorCode } from '../../src/protocol/errors.ts';
+import { httpTransport } from '../../src/sync/http-transport.ts';
+import type { OpenTransport, SyncTransport } from '../../src/sync/transport.ts';
+import { LocalDataError, type LocalDataEngine } from '../support/engine.ts';
+import { SECRET, newSpace, openTasks, startServer, tokenFor, whenChange, whenState } from '../support/sync.ts';
+import { VirtualClock } from '../support/virtual-clock.ts';
 
 type Server = Awaited<ReturnType<typeof startServer>>;
 type Validate = NonNullable<Parameters<typeof startServer>[0]['validate']>;
@@ -318,6 +322,147 @@ describe('repairing beside a server', () => {
     });
   });
 
+  it('a discard leaves the member alone for which the server has something else', async () => {
+    const rules = { Task: { conflicts: 'remote-wins' } } as const;
+    const a = await connected(rules);
+    await a.upsertEntity('Task', 't1', { title: 'base' });
+    await a.sync.whenSynced();
+    const b = await connected(rules);
+    await a.sync.goOffline();
+    const { changes } = await a.transaction((tx) => {
+      tx.upsertEntity('Task', 't1', { title: 'mine' });
+      tx.upsertEntity('Task', 't2', { title: 'forbidden' });
+    });
+    await b.upsertEntity('Task', 't1', { title: 'theirs' });
+    await b.sync.whenSynced();
+    await a.sync.goOnline();
+    await a.sync.whenSynced();
+    const [taken, refused] = changes;
+    assert.ok(taken !== undefined && refused !== undefined);
+    assert.deepEqual([(await latest(a, taken)).status, (await latest(a, refused)).status], ['synced', 'failed']);
+    await a.discardChange(refused.id);
+    assert.deepEqual([(await latest(a, taken)).status, (await latest(a, refused)).status], ['synced', 'discarded']);
+    assert.deepEqual([(await task(a))?.['title'], await task(a, 't2')], ['theirs', undefined]);
+    await assert.rejects(a.discardChange(taken.id), hasCode('CHANGE_NOT_ALLOWED', /taken instead/));
+  });
+
+  describe('of a change that has left and whose answer has not come', () => {
+    /** A database whose server's answers to what is pushed are held back from now until they are let through. */
+    async function held(options: Parameters<typeof openTasks>[0] = {}) {
+      const arrived = Promise.withResolvers<void>();
+      const answered = Promise.withResolvers<void>();
+      let isHolding = false;
+      const late: OpenTransport = (given) => {
+        const transport = httpTransport({ ...given, url: server.url });
+        const push: SyncTransport['push'] = async (request, call) => {
+          const answer = await transport.push(request, call);
+          if (isHolding) arrived.resolve();
+          if (isHolding) await answered.promise;
+          return answer;
+        };
+        // What the feed says is held back with it, because it settles as well.
+        const pull: SyncTransport['pull'] = async (request, call) => {
+          const page = await transport.pull(request, call);
+          if (isHolding) await answered.promise;
+          return page;
+        };
+        return { ...transport, push, pull };
+      };
+      const a = await client({ transports: { late }, ...options });
+      await a.sync.connect({ url: 'late:server', token });
+      await a.upsertEntity('Task', 't1', { title: 'base', priority: 1 });
+      await a.sync.whenSynced();
+      const hold = async (data: JsonObject): Promise<Change> => {
+        isHolding = true;
+        await a.upsertEntity('Task', 't1', data);
+        await arrived.promise;
+        const change = (await changesOf(a, 't1')).at(-1);
+        assert.equal(change?.status, 'applied');
+        return change;
+      };
+      return { a, hold, letThrough: () => answered.resolve() };
+    }
+
+    it('a discard waits for it, and is refused where the server has applied it', async () => {
+      const { a, hold, letThrough } = await held();
+      const change = await hold({ title: 'mine' });
+      const discarding = assert.rejects(
+        a.discardChange(change.id),
+        hasCode('ALREADY_SENT', /as version \d+ .*Undo it/),
+      );
+      // Everything asked before has had its turn.
+      await a.query('SELECT 1');
+      assert.equal((await latest(a, change)).status, 'applied');
+      letThrough();
+      await discarding;
+      assert.equal((await latest(a, change)).status, 'synced');
+      assert.equal((await task(a))?.['title'], 'mine');
+    });
+
+    it('a discard waits for it, and goes ahead where the server has refused it', async () => {
+      const { a, hold, letThrough } = await held();
+      const change = await hold({ title: 'forbidden' });
+      const discarding = a.discardChange(change.id);
+      await a.query('SELECT 1');
+      assert.equal((await latest(a, change)).status, 'applied');
+      letThrough();
+      assert.equal((await discarding).status, 'discarded');
+      assert.equal((await task(a))?.['title'], 'base');
+    });
+
+    it('an edit waits for it, and where the server has refused it, it goes again under a new id at its place', async () => {
+      const { a, hold, letThrough } = await held();
+      const change = await hold({ title: 'forbidden' });
+      const editing = a.editChange(change.id, { title: 'allowed' });
+      await a.query('SELECT 1');
+      letThrough();
+      const edited = await editing;
+      assert.equal(edited.seq, change.seq);
+      assert.notEqual(edited.id, change.id);
+      await a.sync.whenSynced();
+      assert.equal((await latest(a, edited)).status, 'synced');
+    });
+
+    it('an edit of what the server turns out to have is refused', async () => {
+      const { a, hold, letThrough } = await held();
+      const change = await hold({ title: 'mine' });
+      const editing = assert.rejects(a.editChange(change.id, { title: 'other' }), hasCode('ALREADY_SENT', /Undo it/));
+      await a.query('SELECT 1');
+      letThrough();
+      await editing;
+    });
+
+    it('neither waits longer than ten seconds', async () => {
+      const clock = new VirtualClock();
+      const { a, hold, letThrough } = await held({ clock });
+      const change = await hold({ title: 'mine' });
+      const discarding = assert.rejects(a.discardChange(change.id), hasCode('SENDING_IN_DOUBT', /no answer has come/));
+      await a.query('SELECT 1');
+      clock.advance(10_000);
+      await discarding;
+      assert.equal((await latest(a, change)).status, 'applied');
+      assert.equal((await task(a))?.['title'], 'mine');
+      letThrough();
+    });
+
+    it('both are refused at once while there is no contact, also for the others of a transaction', async () => {
+      const a = await connected();
+      await a.sync.setNetworkConditions({ lostAnswers: 1 });
+      await a.transaction((tx) => {
+        tx.upsertEntity('Task', 't1', { title: 'one' });
+        tx.upsertEntity('Task', 't2', { title: 'two' });
+      });
+      await whenState(a, ({ status }) => status === 'offline');
+      await a.sync.goOffline();
+      const { changes } = await a.listChanges();
+      for (const { id } of changes) {
+        await assert.rejects(a.discardChange(id), hasCode('SENDING_IN_DOUBT', /Change \d+ \(insert of Task "t1"\)/));
+        await assert.rejects(a.editChange(id, { title: 'x' }), hasCode('SENDING_IN_DOUBT', /try again/));
+      }
+      assert.deepEqual((await a.listChanges()).changes, changes);
+    });
+  });
+
   describe('discard and restore', () => {
     it('keep what others wrote meanwhile: the entity is its base with what is in place, in its order', async () => {
       const a = await connected();
@@ -374,3 +519,11 @@ describe('repairing beside a server', () => {
     });
   });
 });
+
+function hasCode(code: ErrorCode, message: RegExp): (error: unknown) => true {
+  return (error) => {
+    assert.ok(LocalDataError.isCode(error, code), String(error));
+    assert.match(error.message, message);
+    return true;
+  };
+}
