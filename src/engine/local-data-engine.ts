@@ -63,6 +63,7 @@ import * as entityApi from '../entities/entity-api.ts';
 import { importEntities } from '../entities/import/import-entities.ts';
 import { countEntities, queryEntities } from '../entities/query-entities.ts';
 import { createSampleData } from '../entities/sample-data.ts';
+import { undoChange } from '../entities/undo-change.ts';
 import { NO_SYNC, type SyncState } from '../protocol/sync-state.ts';
 import type { LocalDataSync } from '../sync/local-data-sync.ts';
 import { underConditions } from '../sync/network-conditions.ts';
@@ -389,6 +390,13 @@ export class LocalDataEngine implements LocalData {
 
   restoreChange(id: string): Promise<Change> {
     return this.#repair((context) => restoreChange(context, id));
+  }
+
+  undoChange(id: string): Promise<Change> {
+    return this.#repair((context) => {
+      const writeContext = (transactionId: string | null) => this.#writeContext(context.session, transactionId);
+      return undoChange({ ...context, writeContext }, id);
+    });
   }
 
   async importEntities(

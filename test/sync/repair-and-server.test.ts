@@ -463,6 +463,58 @@ describe('repairing beside a server', () => {
     });
   });
 
+  describe('undo', () => {
+    it('of what is on the server reaches everyone, whoever made it', async () => {
+      const a = await connected();
+      await a.upsertEntity('Task', 't1', { title: 'a', priority: 1 });
+      await a.upsertEntity('Task', 't1', { title: 'b' });
+      await a.upsertEntity('Task', 't2', { title: 'gone' });
+      await a.deleteEntity('Task', 't2');
+      await a.sync.whenSynced();
+      const update = (await changesOf(a, 't1')).at(-1);
+      assert.equal(update?.status, 'synced');
+      await a.undoChange(update.id);
+      assert.partialDeepStrictEqual(await task(a), { title: 'a', priority: 1 });
+      await a.sync.whenSynced();
+      const b = await connected();
+      assert.deepEqual(await task(b), await task(a));
+      await a.upsertEntity('Task', 't1', { title: 'by a', done: true });
+      await a.sync.whenSynced();
+      await b.sync.whenSynced();
+      const remote = (await changesOf(b, 't1')).at(-1);
+      assert.equal(remote?.origin, 'remote');
+      const undo = await b.undoChange(remote.id);
+      assert.equal(undo.note, `undoes change ${remote.seq}`);
+      await b.sync.whenSynced();
+      await a.sync.whenSynced();
+      assert.partialDeepStrictEqual(await task(a), { title: 'a', done: false });
+      assert.deepEqual(await task(b), await task(a));
+    });
+
+    it('of a change that a conflict settled writes back what it overwrote there, and of one that was given up is refused', async () => {
+      const rules = { Task: { conflicts: 'manual' } } as const;
+      const a = await connected(rules);
+      for (const id of ['t1', 't2']) await a.upsertEntity('Task', id, { title: 'base' });
+      await a.sync.whenSynced();
+      const b = await connected(rules);
+      await a.sync.goOffline();
+      for (const id of ['t1', 't2']) await a.upsertEntity('Task', id, { title: 'mine' });
+      for (const id of ['t1', 't2']) await b.upsertEntity('Task', id, { title: 'theirs' });
+      await b.sync.whenSynced();
+      await a.sync.goOnline();
+      await a.sync.whenSynced();
+      const [kept, givenUp] = await a.sync.conflicts();
+      assert.ok(kept !== undefined && givenUp !== undefined);
+      await a.sync.resolve(kept.id, { keep: 'mine' });
+      await a.sync.resolve(givenUp.id, { keep: 'theirs' });
+      await a.sync.whenSynced();
+      await a.undoChange(kept.id);
+      assert.equal((await task(a, kept.entityId))?.['title'], 'theirs');
+      const refused = hasCode('CHANGE_NOT_ALLOWED', /What the server has was taken instead/);
+      await assert.rejects(a.undoChange(givenUp.id), refused);
+    });
+  });
+
   describe('discard and restore', () => {
     it('keep what others wrote meanwhile: the entity is its base with what is in place, in its order', async () => {
       const a = await connected();
