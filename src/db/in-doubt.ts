@@ -41,8 +41,11 @@ export async function refuseInDoubt(session: Session, changes: readonly Change[]
   const inDoubt = await readInDoubt(session);
   const one = candidates.find(({ seq }) => inDoubt.has(seq));
   if (one === undefined) return;
-  const { seq, operation, entityType, entityId, id } = one;
-  throw new LocalDataError(
+  throw sendingInDoubt(one, action);
+}
+
+export function sendingInDoubt({ id, seq, operation, entityType, entityId }: Change, action: string): LocalDataError {
+  return new LocalDataError(
     'SENDING_IN_DOUBT',
     `Change ${seq} (${operation} of ${entityType} "${entityId}") has left for the server, and no answer has come: it may be there already and cannot be ${action} now. It is settled as soon as the server answers; go online where you work offline, then try again.`,
     { id, seq, entityType, entityId },

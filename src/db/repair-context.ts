@@ -56,13 +56,23 @@ export async function refuseDone({ session }: RepairContext, change: Change, act
   throw notAllowed(change, action, `It is done${why}; record a new change instead.`);
 }
 
-/**
- * Something of a synced change `alias` took effect on the server. Not so where it was cancelled out or superseded, nor where
- * a conflict was settled by taking what the server has.
- */
+/** Something of a synced change `alias` took effect on the server: it was not cancelled out, superseded or given up. */
 export function isOnServer(alias: string): string {
-  return `${alias}.processed_sync AND ${alias}.accepted_version IS NOT NULL
-    AND NOT coalesce(${alias}.conflict->'resolution' <> 'null' AND ${alias}.rebased IS NULL, false)`;
+  return `${alias}.processed_sync AND ${alias}.accepted_version IS NOT NULL AND NOT ${wasGivenUp(alias)}`;
+}
+
+/** A conflict was settled by taking what the server has, and nothing of `alias` was sent. */
+export function wasGivenUp(alias: string): string {
+  return `coalesce(${alias}.processed_sync AND ${alias}.conflict->'resolution' <> 'null' AND ${alias}.rebased IS NULL, false)`;
+}
+
+/** Begins the note of a change that undoes another; that one's `seq` follows. */
+export const UNDOES = 'undoes change ';
+
+/** A change was recorded that undoes `alias`, and stands. */
+export function isUndone(alias: string): string {
+  return `EXISTS (SELECT FROM local_changes u WHERE u.entity_type = ${alias}.entity_type AND u.entity_id = ${alias}.entity_id
+    AND u.seq > ${alias}.seq AND u.discarded_at IS NULL AND u.note = '${UNDOES}' || ${alias}.seq)`;
 }
 
 export function nameOf({ seq, operation, entityType, entityId }: Change): string {

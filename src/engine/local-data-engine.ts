@@ -56,7 +56,7 @@ import { recordApplied } from '../db/record-applied.ts';
 import { discardChange, previewDiscard, restoreChange } from '../db/discard-changes.ts';
 import { editChange, retryChange, retryFailed } from '../db/repair-changes.ts';
 import type { RepairContext } from '../db/repair-context.ts';
-import { undoImport } from '../db/undo-import.ts';
+import { isStillImported, undoImport } from '../db/undo-import.ts';
 import { type RetryLimits, RetrySchedule } from '../db/retry-schedule.ts';
 import { SqlError } from '../db/sql-error.ts';
 import * as entityApi from '../entities/entity-api.ts';
@@ -422,10 +422,12 @@ export class LocalDataEngine implements LocalData {
         entity_type: string;
         file: string;
         started_at: number;
-        undone_at: number | null;
+        undone: boolean;
         recorded: number;
       }>(
-        `SELECT i.label, i.entity_type, i.file, i.started_at, i.undone_at,
+        `SELECT i.label, i.entity_type, i.file, i.started_at,
+           i.undone_at IS NOT NULL AND NOT EXISTS (
+             SELECT FROM local_changes c WHERE c.label = i.label AND ${isStillImported('c')}) AS undone,
            (SELECT count(*) FROM local_changes c WHERE c.label = i.label) AS recorded
          FROM local_data.imports i ORDER BY i.started_at DESC LIMIT 1000`,
       ),
@@ -436,7 +438,7 @@ export class LocalDataEngine implements LocalData {
       file: row.file,
       startedAt: row.started_at,
       rowsRecorded: row.recorded,
-      undone: row.undone_at !== null,
+      undone: row.undone,
     }));
   }
 

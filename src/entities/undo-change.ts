@@ -10,7 +10,7 @@ import { CommitDraft } from '../db/commit-log.ts';
 import { hasDependents, sideEffects } from '../db/dependents.ts';
 import { effectOf } from '../db/entity-bases.ts';
 import type { EntityType } from '../db/entity-types.ts';
-import { type RepairContext, nameOf, notAllowed } from '../db/repair-context.ts';
+import { type RepairContext, UNDOES, nameOf, notAllowed } from '../db/repair-context.ts';
 import { type WriteContext, deleteEntity, getEntity, upsertEntity } from './entity-api.ts';
 
 /** Changes of a transaction, at most. */
@@ -154,7 +154,7 @@ function mayCauseMore(type: EntityType): boolean {
 async function noteUndone(context: UndoContext, { seq }: Change, id: string, draft: CommitDraft): Promise<void> {
   const [row] = await context.session.run<ChangeRow>(
     `UPDATE local_changes c SET note = $2 WHERE c.id = $1 RETURNING ${lightColumns('c')}`,
-    [id, `undoes change ${seq}`],
+    [id, `${UNDOES}${seq}`],
   );
   if (row !== undefined) draft.changes.set(row.seq, toChange(row, context));
 }
