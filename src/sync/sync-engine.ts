@@ -225,6 +225,22 @@ export class SyncEngine implements LocalDataSync {
     return change;
   }
 
+  /** Whether it is so before the time is over and while there is contact; looked at after each commit. */
+  async whenSettled(isSettled: () => boolean, limitMs: number): Promise<boolean> {
+    const ledger = this.#ledger;
+    let isOver = limitMs <= 0;
+    const cancel = ledger.parts.clock.setTimer(() => {
+      isOver = true;
+      ledger.tellListeners();
+    }, limitMs);
+    try {
+      await ledger.until(() => isSettled() || isOver || !ledger.isInContact);
+    } finally {
+      cancel();
+    }
+    return isSettled();
+  }
+
   async receipt(changeId: string): Promise<Receipt> {
     const { clock, read } = this.#ledger.parts;
     return read(async (session) => {
