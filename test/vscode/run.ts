@@ -28,6 +28,7 @@ try {
       LOCAL_DATA_TEST_GREP: values.grep,
       LOCAL_DATA_TEST_SERVER: server.url,
       LOCAL_DATA_TEST_TOKEN: await signToken({ space: 'team', secret: SECRET }),
+      LOCAL_DATA_TEST_OTHER_TOKEN: await signToken({ space: 'elsewhere', secret: SECRET }),
       LOCAL_DATA_TEST_FORGED_TOKEN: await signToken(forged),
     },
     vscodeExecutablePath: process.env['VSCODE_EXECUTABLE'] ?? path('scripts/vscode-for-tests.ts'),

@@ -16,6 +16,9 @@ export async function run(): Promise<void> {
   await import('./settings.test.ts');
   await import('./sync.test.ts');
   await import('./sync-rules.test.ts');
+  await import('./sync-conflicts.test.ts');
+  await import('./sync-verify.test.ts');
+  await import('./sync-start-anew.test.ts');
   await import('./sync-transports.test.ts');
   await new Promise<void>((resolve, reject) => {
     mocha.run((failures) => (failures === 0 ? resolve() : reject(new Error(`${failures} tests failed`))));

@@ -4,6 +4,7 @@ import assert from 'node:assert/strict';
 import * as vscode from 'vscode';
 import { openSampleData } from './open-database.ts';
 import { Person } from './person.ts';
+import { when } from './when.ts';
 
 /** Each test has a fault of its own: one that was told stays told until it is seen to be gone. */
 const faulty = (entityType: string) => `{
@@ -114,24 +115,6 @@ function selecting(text: string): Promise<vscode.TextEditor> {
     return editor !== undefined && editor.document.getText(editor.selection) === text ? editor : undefined;
   };
   return when(look, vscode.window.onDidChangeActiveTextEditor, vscode.window.onDidChangeTextEditorSelection);
-}
-
-/** What `look` finds, now or after one of the events. */
-function when<T>(look: () => T | undefined, ...events: readonly vscode.Event<unknown>[]): Promise<T> {
-  const found = look();
-  if (found !== undefined) return Promise.resolve(found);
-  return new Promise((resolve) => {
-    const listening = vscode.Disposable.from(
-      ...events.map((event) =>
-        event(() => {
-          const now = look();
-          if (now === undefined) return;
-          listening.dispose();
-          resolve(now);
-        }),
-      ),
-    );
-  });
 }
 
 function textOf(documentation: string | vscode.MarkdownString | undefined): string {
