@@ -19,6 +19,7 @@ import {
 import type { EntityTypes } from '../db/entity-types.ts';
 import { moveChanges } from '../db/move-changes.ts';
 import { SqlError } from '../db/sql-error.ts';
+import { meetAgain } from './missing-entities.ts';
 import { type Put, StillReferredTo, UnknownType, putEntities } from './put-entities.ts';
 import { setBinding } from './sync-binding.ts';
 
@@ -33,6 +34,10 @@ export interface RemoteContext {
   readonly setAside: number;
   /** Entity types whose bases move, and nothing else. */
   readonly isLocalOnly: (entityType: string) => boolean;
+  /** Entities that a new history of the server lacks, so far: while there are none, nothing is looked for. */
+  readonly missing: number;
+  /** It is another number now. */
+  readonly tellMissing: () => void;
 }
 
 export interface FeedPage {
@@ -50,6 +55,7 @@ export async function applyFeedPage(context: RemoteContext, page: FeedPage): Pro
   const fresh = understood.filter((change) => change.version > (bases.get(laneOf(change))?.version ?? 0));
   const touched = lastOfEach(fresh, echoes);
   await moveBases(session, touched);
+  await meetAgain(context, touched);
   const refused = await putOnBases(context, touched, page.version);
   await settleSetAside(context, touched, refused, 'also-strange');
   await recordRemote(
