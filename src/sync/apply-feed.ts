@@ -21,6 +21,7 @@ import type { EntityTypes } from '../db/entity-types.ts';
 import { settleDoubt } from '../db/in-doubt.ts';
 import { moveChanges } from '../db/move-changes.ts';
 import { SqlError } from '../db/sql-error.ts';
+import { meetAgain } from './missing-entities.ts';
 import { type Put, StillReferredTo, UnknownType, putEntities } from './put-entities.ts';
 import { refreshConflicts } from './refresh-conflicts.ts';
 import { setBinding } from './sync-binding.ts';
@@ -37,6 +38,10 @@ export interface RemoteContext {
   readonly conflicts: number;
   /** Entity types whose bases move, and nothing else. */
   readonly isLocalOnly: (entityType: string) => boolean;
+  /** Entities that a new history of the server lacks, so far: while there are none, nothing is looked for. */
+  readonly missing: number;
+  /** It is another number now. */
+  readonly tellMissing: () => void;
 }
 
 export interface FeedPage {
@@ -54,6 +59,7 @@ export async function applyFeedPage(context: RemoteContext, page: FeedPage): Pro
   const fresh = understood.filter((change) => change.version > (bases.get(laneOf(change))?.version ?? 0));
   const touched = lastOfEach(fresh, echoes);
   await moveBases(session, touched);
+  await meetAgain(context, touched);
   const refused = await putOnBases(context, touched, page.version);
   await settleSetAside(context, touched, refused, 'also-strange');
   const others = fresh.filter((change) => !echoes.has(change.id) && !context.isLocalOnly(change.entityType));

@@ -6,6 +6,9 @@ import { LocalDataError } from '../protocol/errors.ts';
 import type { CommitEvent } from '../protocol/engine.ts';
 import type {
   ConnectOptions,
+  MissingDecision,
+  MissingEntity,
+  MissingOutcome,
   NetworkConditions,
   Receipt,
   Resolve,
@@ -18,8 +21,10 @@ import { CARRIED_CHANGES } from '../db/move-changes.ts';
 import { RetrySchedule } from '../db/retry-schedule.ts';
 import { beginSnapshot, bindToServer, requireSameHistory, spaceOfToken } from './bind-server.ts';
 import type { LocalDataSync } from './local-data-sync.ts';
+import { listMissing, removeMissing, sendMissing } from './missing-entities.ts';
 import { type Obstacle, TOKEN_NEEDED, asConnectError, describeOffline, obstacleOf } from './obstacles.ts';
 import { PullLoop } from './pull-loop.ts';
+import { parentsFirst } from './put-entities.ts';
 import { PushLoop } from './push-loop.ts';
 import { receiveSnapshot } from './receive-snapshot.ts';
 import { resolveConflict } from './settle-conflict.ts';
@@ -96,7 +101,7 @@ export class SyncEngine implements LocalDataSync {
       const peer: Peer = { url, transport: ledger.parts.openTransport({ url, token, space }) };
       try {
         const info = await ledger.ask(INFO_TIMEOUT, signal, (call) => peer.transport.info(call));
-        await bindToServer(ledger, info, options);
+        await bindToServer(ledger, { info, transport: peer.transport, signal }, options);
       } catch (error) {
         // Of the same address it may be a matter of time: it is tried on with what was given last.
         const isSame = ledger.isConnected && ledger.binding?.url === url && !signal.aborted;
@@ -259,6 +264,21 @@ export class SyncEngine implements LocalDataSync {
     });
   }
 
+  missingEntities(options: { readonly limit?: number | undefined } = {}): Promise<MissingEntity[]> {
+    return this.#ledger.parts.read((session) => listMissing(session, options.limit));
+  }
+
+  async decideMissing(decision: MissingDecision): Promise<MissingOutcome> {
+    const ledger = this.#ledger;
+    const { phase } = ledger.requireBinding();
+    if (phase !== 'linked') {
+      const message = 'It is not known yet what the server lacks: what it has is still being received. Decide then.';
+      throw new LocalDataError('SYNC_NOT_CONNECTED', message);
+    }
+    const decide = { send: sendMissing, remove: removeMissing }[decision];
+    return decide((work) => ledger.write(work), parentsFirst(ledger.parts.entityTypes));
+  }
+
   async close(): Promise<void> {
     this.#stopListening();
     this.#ledger.close();
@@ -399,6 +419,7 @@ export class SyncEngine implements LocalDataSync {
     if (failed + retrying + conflicted + blocked > 0 || troubles.isAny) troubles.countSoon();
     if (event.entityTypes !== undefined) this.#settleTypes();
     if (this.#mayHaveKept(event)) troubles.countKeptSoon();
+    this.#ledger.noteChanged(event.changes);
     if (applied > 0) this.#push.wake();
     this.#ledger.show();
   }
