@@ -15,6 +15,7 @@ import type {
 } from '../protocol/sync-state.ts';
 import { listChanges, requireChange } from '../db/changes-table.ts';
 import { RetrySchedule } from '../db/retry-schedule.ts';
+import { retrySetAside } from './apply-feed.ts';
 import { beginSnapshot, bindToServer, requireSameHistory, spaceOfToken } from './bind-server.ts';
 import type { LocalDataSync } from './local-data-sync.ts';
 import { type Obstacle, TOKEN_NEEDED, asConnectError, describeOffline, obstacleOf } from './obstacles.ts';
@@ -210,6 +211,16 @@ export class SyncEngine implements LocalDataSync {
     const change = await this.#ledger.write((context) => resolveConflict(context, changeId, resolve));
     this.#ledger.troubles.countSoon();
     return change;
+  }
+
+  /** Puts in place anew what was set aside, of the type that a change is of or all of it. */
+  async retrySetAside(changeId?: string): Promise<void> {
+    await this.#ledger.write(async (context) => {
+      const reasons = { now: context.now, paused: false };
+      const change = changeId === undefined ? undefined : await requireChange(context.session, changeId, reasons);
+      await retrySetAside(context, context.version, change?.entityType);
+    });
+    this.#ledger.troubles.countSoon();
   }
 
   /** Whether it is so before the time is over and while there is contact; looked at after each commit. */
