@@ -19,6 +19,7 @@ import type {
 import { listChanges, requireChange } from '../db/changes-table.ts';
 import { CARRIED_CHANGES } from '../db/move-changes.ts';
 import { RetrySchedule } from '../db/retry-schedule.ts';
+import { retrySetAside } from './apply-feed.ts';
 import { beginSnapshot, bindToServer, requireSameHistory, spaceOfToken } from './bind-server.ts';
 import type { LocalDataSync } from './local-data-sync.ts';
 import { listMissing, removeMissing, sendMissing } from './missing-entities.ts';
@@ -133,6 +134,7 @@ export class SyncEngine implements LocalDataSync {
   async syncNow(): Promise<SyncState> {
     this.#ledger.requireBinding();
     await this.#push.makeRetriesDue();
+    if (this.#ledger.troubles.counts.setAside > 0) await this.retrySetAside();
     this.#retryNow.wake();
     await this.whenSynced();
     return this.#ledger.state;
@@ -228,6 +230,16 @@ export class SyncEngine implements LocalDataSync {
     const change = await this.#ledger.write((context) => resolveConflict(context, changeId, resolve));
     this.#ledger.troubles.countSoon();
     return change;
+  }
+
+  /** Puts in place anew what was set aside, of the type that a change is of or all of it. */
+  async retrySetAside(changeId?: string): Promise<void> {
+    await this.#ledger.write(async (context) => {
+      const reasons = { now: context.now, paused: false };
+      const change = changeId === undefined ? undefined : await requireChange(context.session, changeId, reasons);
+      await retrySetAside(context, context.version, change?.entityType);
+    });
+    this.#ledger.troubles.countSoon();
   }
 
   /** Whether it is so before the time is over and while there is contact; looked at after each commit. */
