@@ -39,6 +39,8 @@ export interface ChangeRow {
 export interface Rebased {
   readonly operation: Operation;
   readonly data: JsonObject | null;
+  /** Fields that an update takes out of a document. */
+  readonly removed?: string[];
 }
 
 /** Not applied here yet. */

@@ -85,6 +85,7 @@ const networkConditionsSchema = z.object({
   lostRequests: share,
   lostAnswers: share,
   errorStatus: z.number().int().min(400).max(599).optional(),
+  errorCode: z.enum(['EPOCH_CHANGED', 'HISTORY_CHANGED']).optional(),
   errors: share,
   stopped: z.boolean().optional(),
 });
@@ -137,6 +138,7 @@ export const ENGINE_METHODS = {
   previewDiscard: repeated(z.tuple([text])),
   discardChange: reported(z.tuple([text, z.object({ withDependents: z.boolean().optional() }).optional()])),
   restoreChange: reported(z.tuple([text])),
+  undoChange: reported(z.tuple([text])),
   importEntities: { ...reported(z.tuple([importOptions, callOptions.optional()]), 'supervised'), callOptionsAt: 1 },
   listImports: repeated(z.tuple([])),
   undoImport: reported(z.tuple([text]), 'supervised'),

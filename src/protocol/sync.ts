@@ -23,6 +23,8 @@ export const SYNC_LIMITS = {
   entityIdLength: 1_000,
   /** Changes that one change can name as those it must come after. */
   after: 100,
+  /** Fields that one change can take out of a document. */
+  removed: 1_000,
   /** Seconds a pull may wait for something new. */
   waitSeconds: 55,
   /** A change's timestamp is clamped to the server's time plus this many milliseconds. */
@@ -74,6 +76,8 @@ export const pushedChangeSchema = z.strictObject({
   entityId,
   operation: z.enum(OPERATIONS),
   data: jsonObject.nullable(),
+  /** Fields that an update takes out of an entity which has no columns for them, a document; they count as written. */
+  removed: z.array(z.string().max(SYNC_LIMITS.entityTypeLength)).max(SYNC_LIMITS.removed).optional(),
   /** The version of the entity that the change was made on; 0 when there was none. */
   baseVersion: version,
   /** Hybrid logical clock, milliseconds since epoch: for last-write-wins, never for order. */

@@ -1,6 +1,6 @@
 // What becomes of a pushed batch: from the changes, the entities they touch and the ids known, to one result for each change
 // and the rows to write. Pure: no database, no clock, no randomness; the same input gives the same decision.
-import { createHash } from 'node:crypto';
+import { hash } from 'node:crypto';
 import { canonicalJson, sameJson } from '../protocol/canonical-json.ts';
 import type { JsonObject, JsonValue, Operation } from '../protocol/changes.ts';
 import { type FieldWrite, type PushResult, type PushedChange, SYNC_LIMITS } from '../protocol/sync.ts';
@@ -17,6 +17,13 @@ export interface PresentEntity {
   readonly data: JsonObject | null;
   readonly whole: FieldWrite;
   readonly fields: ReadonlyMap<string, FieldWrite>;
+}
+
+/** One that the push has written. */
+export interface WrittenEntity extends PresentEntity {
+  /** JSON of its data; null where it is deleted. */
+  readonly json: string | null;
+  readonly bytes: number;
 }
 
 export interface KnownChange {
@@ -49,8 +56,9 @@ export interface AppliedChange {
   readonly change: PushedChange;
   /** What it came to: an insert of an entity that was there is an update. */
   readonly operation: Operation;
-  readonly entity: JsonObject | null;
-  readonly data: JsonObject | null;
+  /** JSON of the entity after it, and of what it wrote; null for a delete. */
+  readonly entityJson: string | null;
+  readonly dataJson: string | null;
   readonly timestamp: number;
   readonly entityBytes: number;
   readonly dataBytes: number;
@@ -62,7 +70,7 @@ export interface PushDecision {
   readonly version: number;
   readonly applied: readonly AppliedChange[];
   /** Each touched entity once, as it is after the push. */
-  readonly entities: readonly PresentEntity[];
+  readonly entities: readonly WrittenEntity[];
   readonly remembered: readonly { readonly id: string; readonly version: number; readonly payloadHash: string }[];
 }
 
@@ -70,7 +78,7 @@ export interface PushDecision {
 interface Draft {
   version: number;
   bytes: number;
-  readonly entities: Map<string, PresentEntity>;
+  readonly entities: Map<string, WrittenEntity>;
   readonly known: Map<string, KnownChange>;
   readonly applied: AppliedChange[];
 }
@@ -225,7 +233,7 @@ async function decideOne(
       draft.known.set(change.id, { version: draft.version, payloadHash });
       return { outcome: 'applied', id: change.id, version: draft.version };
     case 'write': {
-      const refused = await checkWrite(input, read.bytes, change, present?.data ?? null, verdict, draft);
+      const refused = await checkWrite(input, read, present?.data ?? null, verdict, draft);
       if (refused !== null) return rejected(change.id, refused);
       draft.known.set(change.id, { version: draft.version, payloadHash });
       return { outcome: 'applied', id: change.id, version: draft.version };
@@ -242,13 +250,15 @@ function resultOfKnown(change: PushedChange, known: KnownChange, payloadHash: st
 /** Takes the write into the draft unless something speaks against the entity that it makes. */
 async function checkWrite(
   input: PushInput,
-  dataBytes: number,
-  change: PushedChange,
+  { change, json, bytes: dataBytes }: Extract<ReadChange, { kind: 'change' }>,
   before: JsonObject | null,
   { operation, data, after }: Extract<Verdict, { kind: 'write' }>,
   draft: Draft,
 ): Promise<Refusal | null> {
-  const entityBytes = after.data === null ? 0 : Buffer.byteLength(JSON.stringify(after.data));
+  // Most changes write what they carry, and most inserts carry the entity.
+  const dataJson = data === null ? null : data === change.data ? json : JSON.stringify(data);
+  const entityJson = after.data === null ? null : after.data === data ? dataJson : JSON.stringify(after.data);
+  const entityBytes = entityJson === null ? 0 : Buffer.byteLength(entityJson);
   if (entityBytes > input.limits.entityBytes) {
     return refusal(
       'ENTITY_TOO_LARGE',
@@ -268,13 +278,13 @@ async function checkWrite(
   if (refused !== null) return refused;
   draft.bytes = bytes;
   draft.version += 1;
-  draft.entities.set(laneOf(change), after);
+  draft.entities.set(laneOf(change), { ...after, json: entityJson, bytes: entityBytes });
   draft.applied.push({
     version: draft.version,
     change,
     operation,
-    entity: after.data,
-    data,
+    entityJson,
+    dataJson,
     timestamp: after.timestamp,
     entityBytes,
     dataBytes,
@@ -322,9 +332,11 @@ function judgeUpdate(change: PushedChange, present: PresentEntity | undefined, w
       refusal: refusal('MISSING', 'The entity is not there; an update needs one. Send an insert.'),
     };
   }
-  const conflicts = conflictsOf(Object.keys(fieldsThatDiffer(data, present.data)), change, present, write);
+  const { data: entity } = present;
+  const gone = (change.removed ?? []).filter((field) => Object.hasOwn(entity, field));
+  const conflicts = conflictsOf([...Object.keys(fieldsThatDiffer(data, entity)), ...gone], change, present, write);
   if (conflicts.size > 0) return { kind: 'conflict', fields: conflicts, present };
-  return patch(change, present, present.data, data, write);
+  return patch(change, present, entity, data, write);
 }
 
 function judgeDelete(change: PushedChange, present: PresentEntity | undefined, write: FieldWrite): Verdict {
@@ -344,8 +356,10 @@ function patch(
   write: FieldWrite,
 ): Verdict {
   const fields = new Map(present.fields);
-  for (const field of Object.keys(data)) fields.set(field, write);
-  const after = written(change, write, { ...entity, ...data }, present.whole, fields);
+  const removed = new Set(change.operation === 'update' ? change.removed : []);
+  for (const field of [...Object.keys(data), ...removed]) fields.set(field, write);
+  const patched = Object.entries({ ...entity, ...data }).filter(([field]) => !removed.has(field));
+  const after = written(change, write, Object.fromEntries(patched), present.whole, fields);
   return { kind: 'write', operation: 'update', data, after };
 }
 
@@ -433,10 +447,10 @@ function ownValue(entity: JsonObject, field: string): JsonValue {
 }
 
 /** What makes two changes of one id the same: what they do, not what they were based on. */
-function hashOfPayload({ entityType, entityId, operation, data }: PushedChange): string {
-  return sha256(canonicalJson([entityType, entityId, operation, data]));
+function hashOfPayload({ entityType, entityId, operation, data, removed = [] }: PushedChange): string {
+  return sha256(canonicalJson([entityType, entityId, operation, data, ...removed]));
 }
 
 export function sha256(text: string): string {
-  return createHash('sha256').update(text).digest('hex');
+  return hash('sha256', text);
 }

@@ -18,6 +18,7 @@ import {
   type KnownChange,
   type PresentEntity,
   type PushDecision,
+  type WrittenEntity,
   decidePush,
   sha256,
 } from './decide-push.ts';
@@ -26,7 +27,7 @@ import { CONFLICT_BYTES, type ServerLimits } from './server-limits.ts';
 import { type GrownFeed, feedChangeJson } from './read-feed.ts';
 import { type SpaceOrigin, createSpace, lockSpace, readIdAt } from './spaces.ts';
 import { type EntityRow, STATEMENTS, type SpaceRow } from './statements.ts';
-import type { SqlSession, SqlTransaction, Store } from './store.ts';
+import type { SqlSession, SqlTransaction, SqlValue, Store } from './store.ts';
 import { SyncRequestError } from './sync-request-error.ts';
 import { withTimeLimit } from './time-limit.ts';
 import type { TokenHolder } from './tokens.ts';
@@ -123,13 +124,13 @@ function grownFeed(space: string, row: SpaceRow, clientId: string, { applied }: 
   };
 }
 
-function jsonOf({ version, change, operation, entity, data, timestamp }: AppliedChange, clientId: string): string {
+function jsonOf(
+  { version, change, operation, entityJson, dataJson, timestamp }: AppliedChange,
+  clientId: string,
+): string {
   const { id, entityType, entityId, transactionId } = change;
-  return feedChangeJson(
-    { version, id, clientId, entityType, entityId, operation, timestamp, transactionId },
-    entity === null ? null : JSON.stringify(entity),
-    data === null ? null : JSON.stringify(data),
-  );
+  const head = { version, id, clientId, entityType, entityId, operation, timestamp, transactionId };
+  return feedChangeJson(head, entityJson, dataJson);
 }
 
 function readPush(space: string, limits: ServerLimits, body: unknown): Push {
@@ -271,10 +272,10 @@ function write(
   { entities, applied, remembered, version }: PushDecision,
 ): void {
   if (entities.length > 0) {
-    session.send(STATEMENTS.writeEntities, [space, `[${entities.map(entityJson).join(',')}]`, now]);
+    session.send(STATEMENTS.writeEntities, [space, now, ...columnsOf(entities, ENTITY_COLUMNS)]);
   }
   if (applied.length > 0) {
-    session.send(STATEMENTS.appendFeed, [space, `[${applied.map(feedJson).join(',')}]`, now, clientId]);
+    session.send(STATEMENTS.appendFeed, [space, now, clientId, ...columnsOf(applied, FEED_COLUMNS)]);
   }
   if (remembered.length > 0) {
     const rows = remembered.map(({ id, version, payloadHash }) => ({ id, version, payload_hash: payloadHash }));
@@ -286,48 +287,45 @@ function write(
   }
 }
 
-function entityJson(entity: PresentEntity): string {
-  const data = entity.data === null ? null : JSON.stringify(entity.data);
-  const fields = Object.fromEntries([...entity.fields].map(([field, last]) => [field, keptOf(last)]));
-  return JSON.stringify({
-    entity_type: entity.entityType,
-    entity_id: entity.entityId,
-    version: entity.version,
-    timestamp: entity.timestamp,
-    client_id: entity.clientId,
-    deleted: entity.data === null,
-    data: entity.data,
-    fields: [keptOf(entity.whole), fields],
-    hash: entity.data === null ? '' : sha256(canonicalJson(entity.data)),
-    bucket: Number.parseInt(sha256(laneOf(entity)).slice(0, 2), 16),
-    bytes: data === null ? 0 : Buffer.byteLength(data),
-  });
+type Column<T> = (row: T) => string | number | boolean | null;
+
+function columnsOf<T>(rows: readonly T[], columns: readonly Column<T>[]): SqlValue[] {
+  return columns.map((column) => rows.map(column));
 }
+
+/** In the order of the statement. */
+const ENTITY_COLUMNS: readonly Column<WrittenEntity>[] = [
+  ({ entityType }) => entityType,
+  ({ entityId }) => entityId,
+  ({ version }) => version,
+  ({ timestamp }) => timestamp,
+  ({ clientId }) => clientId,
+  ({ data }) => data === null,
+  ({ json }) => json,
+  ({ whole, fields }) => {
+    return JSON.stringify([
+      keptOf(whole),
+      Object.fromEntries([...fields].map(([field, last]) => [field, keptOf(last)])),
+    ]);
+  },
+  ({ data }) => (data === null ? '' : sha256(canonicalJson(data))),
+  (entity) => Number.parseInt(sha256(laneOf(entity)).slice(0, 2), 16),
+  ({ bytes }) => bytes,
+];
+
+const FEED_COLUMNS: readonly Column<AppliedChange>[] = [
+  ({ version }) => version,
+  ({ change }) => change.id,
+  ({ change }) => change.entityType,
+  ({ change }) => change.entityId,
+  ({ operation }) => operation,
+  ({ entityJson }) => entityJson,
+  ({ dataJson }) => dataJson,
+  ({ timestamp }) => timestamp,
+  ({ change }) => change.transactionId,
+  ({ entityBytes, dataBytes }) => entityBytes + dataBytes,
+];
 
 function keptOf({ version, clientId, timestamp }: FieldWrite): KeptWrite {
   return [version, clientId, timestamp];
-}
-
-function feedJson({
-  version,
-  change,
-  operation,
-  entity,
-  data,
-  timestamp,
-  entityBytes,
-  dataBytes,
-}: AppliedChange): string {
-  return JSON.stringify({
-    version,
-    id: change.id,
-    entity_type: change.entityType,
-    entity_id: change.entityId,
-    operation,
-    entity,
-    data,
-    timestamp,
-    transaction_id: change.transactionId,
-    bytes: entityBytes + dataBytes,
-  });
 }

@@ -4,6 +4,7 @@
 import type { z } from 'zod';
 import type { ChangeStatus, Entity, Failure } from '../protocol/changes.ts';
 import { type FeedChange, feedChangeSchema } from '../protocol/sync.ts';
+import { releaseBlocked } from '../db/apply-changes.ts';
 import { type ChangeRow, laneOf, lightColumns, toChange } from '../db/change-row.ts';
 import type { CommitDraft } from '../db/commit-log.ts';
 import type { Session } from '../db/database.ts';
@@ -17,10 +18,12 @@ import {
   replayOverlay,
 } from '../db/entity-bases.ts';
 import type { EntityTypes } from '../db/entity-types.ts';
+import { settleDoubt } from '../db/in-doubt.ts';
 import { moveChanges } from '../db/move-changes.ts';
 import { SqlError } from '../db/sql-error.ts';
 import { meetAgain } from './missing-entities.ts';
 import { type Put, StillReferredTo, UnknownType, putEntities } from './put-entities.ts';
+import { refreshConflicts } from './refresh-conflicts.ts';
 import { setBinding } from './sync-binding.ts';
 
 export interface RemoteContext {
@@ -30,8 +33,9 @@ export interface RemoteContext {
   readonly now: number;
   readonly newId: () => string;
   readonly clientId: string;
-  /** Remote changes set aside so far: while there are none, nothing is looked for. */
+  /** Remote changes set aside so far, and conflicts: while there are none, nothing is looked for. */
   readonly setAside: number;
+  readonly conflicts: number;
   /** Entity types whose bases move, and nothing else. */
   readonly isLocalOnly: (entityType: string) => boolean;
   /** Entities that a new history of the server lacks, so far: while there are none, nothing is looked for. */
@@ -58,11 +62,9 @@ export async function applyFeedPage(context: RemoteContext, page: FeedPage): Pro
   await meetAgain(context, touched);
   const refused = await putOnBases(context, touched, page.version);
   await settleSetAside(context, touched, refused, 'also-strange');
-  await recordRemote(
-    context,
-    fresh.filter((change) => !echoes.has(change.id) && !context.isLocalOnly(change.entityType)),
-    { bases, refused },
-  );
+  const others = fresh.filter((change) => !echoes.has(change.id) && !context.isLocalOnly(change.entityType));
+  await recordRemote(context, others, { bases, refused });
+  if (context.conflicts > 0) await refreshConflicts(context, others);
   for (const one of strange) await recordStrange(context, one);
   await setBinding(session, { cursor: page.cursor, version: page.version, last_pull_at: now });
   if (page.changes.length > 0) {
@@ -118,15 +120,18 @@ async function settleEchoes(context: RemoteContext, changes: readonly FeedChange
       [input, now],
     );
     for (const row of rows) draft.moved(row.was, toChange(row, { now, paused: false }));
+    const seqs = rows.map(({ seq }) => seq);
     await settleBefore(context, mine);
+    await releaseBlocked(session, seqs, draft, now);
+    await settleDoubt(session, seqs);
   }
   return new Set(known.map(({ id }) => id));
 }
 
 /**
- * The server takes a lane in order, so what stands before an echo was taken too, even where it changed nothing and so is in
+ * The server takes a lane in order, so what left before an echo was taken too, even where it changed nothing and so is in
  * no feed, such as the delete of what was not there; on top of the echo it would undo it here. Only echoes that come before the answer
- * can have such changes before them.
+ * can have such changes before them. What did not leave, because it was restored or corrected since, still has to.
  */
 async function settleBefore({ session, draft, now }: RemoteContext, mine: readonly FeedChange[]): Promise<void> {
   const input = JSON.stringify(mine.map(({ id, version }) => ({ id, v: version })));
@@ -137,7 +142,7 @@ async function settleBefore({ session, draft, now }: RemoteContext, mine: readon
       FROM jsonb_to_recordset($1::jsonb) AS i(id text, v bigint) JOIN local_changes o ON o.id = i.id
       WHERE o.origin <> 'remote' GROUP BY o.entity_type, o.entity_id) AS e`,
     where: `c.entity_type = e.t AND c.entity_id = e.n AND c.seq < e.s AND c.origin <> 'remote'
-      AND c.processed_local AND NOT c.processed_sync`,
+      AND c.processed_local AND NOT c.processed_sync AND c.seq IN (SELECT unnest(in_doubt) FROM local_data.sync_binding)`,
     params: [input, now],
   };
   await moveChanges(session, move, draft, { now, paused: false });
@@ -240,17 +245,15 @@ async function putBaseAlone(
     fields: {},
     resolution: null,
   };
-  await moveChanges(
-    session,
-    {
-      from: 'applied',
-      set: 'error = $2, failure = $3::jsonb, conflict = $4::jsonb, attempts = 0, next_attempt_at = NULL',
-      where: 'c.seq = $1 AND NOT c.processed_sync',
-      params: [first.seq, failure.message, { ...failure }, JSON.stringify(conflict)],
-    },
-    draft,
-    { now, paused: false },
-  );
+  const move = {
+    set: `error = $2, failure = $3::jsonb, conflict = $4::jsonb, attempts = 0, next_attempt_at = NULL, blocked_by = NULL`,
+    where: 'c.seq = $1 AND NOT c.processed_sync',
+    params: [first.seq, failure.message, { ...failure }, JSON.stringify(conflict)],
+  };
+  // Also one that the server has refused, or that waits for such a one: it is no longer in the entity.
+  for (const from of ['applied', 'retrying', 'failed', 'blocked'] as const) {
+    if ((await moveChanges(session, { from, ...move }, draft, { now, paused: false })) > 0) break;
+  }
   return true;
 }
 

@@ -27,7 +27,7 @@ import { PullLoop } from './pull-loop.ts';
 import { parentsFirst } from './put-entities.ts';
 import { PushLoop } from './push-loop.ts';
 import { receiveSnapshot } from './receive-snapshot.ts';
-import { resolveConflict } from './settle-push.ts';
+import { resolveConflict } from './settle-conflict.ts';
 import { setBinding } from './sync-binding.ts';
 import { SyncLedger, type SyncParts } from './sync-ledger.ts';
 import { type SyncTransport, type TransportCall, TransportError } from './transport.ts';
@@ -260,6 +260,22 @@ export class SyncEngine implements LocalDataSync {
     return change;
   }
 
+  /** Whether it is so before the time is over and while there is contact; looked at after each commit. */
+  async whenSettled(isSettled: () => boolean, limitMs: number): Promise<boolean> {
+    const ledger = this.#ledger;
+    let isOver = limitMs <= 0;
+    const cancel = ledger.parts.clock.setTimer(() => {
+      isOver = true;
+      ledger.tellListeners();
+    }, limitMs);
+    try {
+      await ledger.until(() => isSettled() || isOver || !ledger.isInContact);
+    } finally {
+      cancel();
+    }
+    return isSettled();
+  }
+
   async receipt(changeId: string): Promise<Receipt> {
     const { clock, read } = this.#ledger.parts;
     return read(async (session) => {
@@ -365,9 +381,11 @@ export class SyncEngine implements LocalDataSync {
     const ledger = this.#ledger;
     if (!(error instanceof TransportError) && !(error instanceof LocalDataError)) ledger.parts.onError(error);
     if (error instanceof TransportError && error.kind === 'cursor-expired') {
+      const wasLinked = ledger.binding?.phase === 'linked';
       await ledger.parts.write((session) => beginSnapshot(session));
       await ledger.reread();
-      return 0;
+      // Expired while the snapshot came, it may be so again and again.
+      if (wasLinked) return 0;
     }
     const obstacle = obstacleOf(error);
     if (obstacle !== undefined) {

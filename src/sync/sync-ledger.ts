@@ -300,7 +300,7 @@ export class SyncLedger {
 
   #context(session: Session, draft: CommitDraft, clientId: string): SettleContext {
     const { clock, entityTypes, newId } = this.parts;
-    const { setAside, stuck, missing } = this.troubles.counts;
+    const { setAside, conflicts, stuck, missing } = this.troubles.counts;
     return {
       session,
       draft,
@@ -309,6 +309,7 @@ export class SyncLedger {
       newId,
       clientId,
       setAside,
+      conflicts,
       stuck,
       isLocalOnly: (entityType) => this.isLocalOnly(entityType),
       missing,

@@ -1,8 +1,10 @@
 // What is pushed, in which pieces, and what becomes of it, with the real engine, the real server and real HTTP.
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
-import { LocalDataError, type LocalDataEngine } from '../support/engine.ts';
-import { SECRET, newSpace, openTasks, startServer, tokenFor, whenChange } from '../support/sync.ts';
+import { httpTransport } from '../../src/sync/http-transport.ts';
+import type { OpenTransport, SyncTransport } from '../../src/sync/transport.ts';
+import { LocalDataError, TransportError, type LocalDataEngine } from '../support/engine.ts';
+import { SECRET, newSpace, openTasks, startServer, tokenFor, whenChange, whenState } from '../support/sync.ts';
 
 type Server = Awaited<ReturnType<typeof startServer>>;
 type Rules = Parameters<LocalDataEngine['sync']['setRules']>[0];
@@ -144,6 +146,60 @@ describe('a push', () => {
     assert.equal(held?.reason, `waits for change ${head?.seq} of the same transaction`);
   });
 
+  it('that is too large is split until the change at fault stands alone, which is failed at once; the others go on', async () => {
+    let isNarrow = true;
+    const sizes: number[] = [];
+    const narrow: OpenTransport = (options) => {
+      const transport = httpTransport({ ...options, url: server.url });
+      const push: SyncTransport['push'] = (request, call) => {
+        sizes.push(request.changes.length);
+        const isTooLarge = isNarrow && request.changes.some(({ entityId }) => entityId === 't3');
+        if (isTooLarge) return Promise.reject(new TransportError('too-large', 'A proxy says 413.', { status: 413 }));
+        return transport.push(request, call);
+      };
+      return { ...transport, push };
+    };
+    const a = await openTasks({ transports: { narrow } });
+    opened.push(a);
+    await a.sync.connect({ url: 'narrow:server', token });
+    await a.sync.goOffline();
+    const ids = [];
+    for (let i = 0; i < 8; i++)
+      ids.push((await a.recordChange('Task', `t${i}`, 'insert', { title: 'one of many' })).id);
+    await a.whenIdle();
+    await a.sync.goOnline();
+    await a.sync.whenSynced();
+    const failed = await a.getChange(ids[3] ?? '');
+    assert.deepEqual([failed?.status, failed?.failure?.stage, failed?.failure?.kind], ['failed', 'push', 'permanent']);
+    assert.ok(sizes.includes(8) && sizes.includes(4) && sizes.includes(1), `pushes of ${sizes.join(', ')}`);
+    assert.equal(await countThere('SELECT count(*)::int AS n FROM tasks'), 7);
+    isNarrow = false;
+    await a.retryFailed();
+    await a.sync.whenSynced();
+    assert.equal(await countThere('SELECT count(*)::int AS n FROM tasks'), 8);
+  });
+
+  it('goes on after the server has forgotten the feed that far back: a snapshot comes, and nothing that waited is lost', async () => {
+    const a = await connected();
+    await a.upsertEntity('Task', 't1', { title: 'before' });
+    await a.upsertEntity('Task', 't2', { title: 'to be deleted elsewhere' });
+    await a.sync.whenSynced();
+    const b = await connected();
+    await a.sync.goOffline();
+    await a.upsertEntity('Task', 't1', { title: 'written meanwhile' });
+    await b.deleteEntity('Task', 't2');
+    await b.sync.whenSynced();
+    // Answered by the network instead of the server, for the first pull and for the first try of the snapshot.
+    await a.sync.setNetworkConditions({ errorStatus: 410 });
+    await a.sync.goOnline();
+    await whenState(a, ({ status }) => status === 'offline');
+    await a.sync.setNetworkConditions(null);
+    await a.sync.whenSynced();
+    await b.sync.whenSynced();
+    assert.equal((await b.getEntity('Task', 't1'))?.['title'], 'written meanwhile');
+    assert.equal(await a.getEntity('Task', 't2'), undefined);
+  });
+
   it('never sends what stays on this machine, not even as a member of a transaction', async () => {
     const a = await connected({ Task: { sync: false } });
     await offline(a, () =>
@@ -154,6 +210,43 @@ describe('a push', () => {
     );
     assert.equal(await countThere('SELECT count(*)::int AS n FROM projects'), 1);
     assert.equal(await countThere('SELECT count(*)::int AS n FROM tasks'), 0);
+  });
+
+  it('still sends what was restored while a later change of its lane was on the way and its echo came first', async () => {
+    const sent = Promise.withResolvers<void>();
+    const answered = Promise.withResolvers<void>();
+    const late: OpenTransport = (options) => {
+      const transport = httpTransport({ ...options, url: server.url });
+      const push: SyncTransport['push'] = async (request, call) => {
+        const answer = await transport.push(request, call);
+        if (request.changes.some(({ data }) => data?.['title'] === 'later')) {
+          sent.resolve();
+          await answered.promise;
+        }
+        return answer;
+      };
+      return { ...transport, push };
+    };
+    const a = await openTasks({ transports: { late } });
+    opened.push(a);
+    await a.upsertEntity('Task', 't1', { title: 'base', priority: 1 });
+    await a.sync.connect({ url: 'late:server', token });
+    await a.sync.whenSynced();
+    await a.sync.goOffline();
+    const restored = await a.recordChange('Task', 't1', 'update', { priority: 7 });
+    await a.whenIdle();
+    await a.discardChange(restored.id);
+    const later = await a.recordChange('Task', 't1', 'update', { title: 'later' });
+    await a.whenIdle();
+    await a.sync.goOnline();
+    await sent.promise;
+    await a.restoreChange(restored.id);
+    await whenChange(a, later.id, ({ status }) => status === 'synced');
+    assert.equal((await a.getChange(restored.id))?.status, 'applied');
+    answered.resolve();
+    await a.sync.whenSynced();
+    const b = await connected();
+    assert.equal((await b.getEntity('Task', 't1'))?.['priority'], 7);
   });
 
   it('never leaves a child on the server whose parent is refused in the same push', async () => {
@@ -257,6 +350,41 @@ describe('a conflict', () => {
     assert.equal((await a.getEntity('Task', 't1'))?.['title'], 'mine');
   });
 
+  it('that waits for a person shows what the server has now, also after the other side went on', async () => {
+    const [a, b] = await apart('manual');
+    await a.upsertEntity('Task', 't1', { title: 'mine', priority: 1 });
+    await b.upsertEntity('Task', 't1', { title: 'theirs 1' });
+    await goOnline(b);
+    await goOnline(a);
+    await b.upsertEntity('Task', 't1', { title: 'theirs 2', priority: 9 });
+    await b.sync.whenSynced();
+    await a.sync.whenSynced();
+    const [shown] = await a.sync.conflicts();
+    assert.equal(shown?.conflict?.fields['title']?.theirs, 'theirs 2');
+    assert.deepEqual(Object.keys(shown?.conflict?.fields ?? {}).sort(), ['priority', 'title']);
+    await a.sync.resolve(shown?.id ?? '', { data: { title: 'theirs 1', priority: 1 } });
+    await a.sync.whenSynced();
+    await b.sync.whenSynced();
+    assert.deepEqual(await a.sync.conflicts(), []);
+    const entity = await b.getEntity('Task', 't1');
+    assert.deepEqual([entity?.['title'], entity?.['priority']], ['theirs 1', 1]);
+  });
+
+  it('of a change that was recorded before theirs came, and applied after, goes by the later all the same', async () => {
+    const [a, b] = await apart('merge');
+    await a.stopChangeProcessor();
+    await a.recordChange('Task', 't1', 'update', { title: 'mine, earlier' });
+    await b.upsertEntity('Task', 't1', { title: 'theirs, later' });
+    await goOnline(b);
+    await goOnline(a);
+    a.startChangeProcessor();
+    await a.whenIdle();
+    await a.sync.whenSynced();
+    await b.sync.whenSynced();
+    assert.equal((await a.getEntity('Task', 't1'))?.['title'], 'theirs, later');
+    assert.equal((await b.getEntity('Task', 't1'))?.['title'], 'theirs, later');
+  });
+
   it('in which mine is kept again and again brings a document back whole', async () => {
     const rules = { '*': { conflicts: 'manual' as const } };
     const a = await connected(rules);
@@ -296,5 +424,75 @@ describe('a conflict', () => {
     await a.sync.whenSynced();
     await b.sync.whenSynced();
     assert.equal((await b.getEntity('Task', 't1'))?.['priority'], 3);
+  });
+});
+
+describe('a key that is taken out of a document', () => {
+  let server: Server;
+  let token: string;
+  const opened: LocalDataEngine[] = [];
+
+  before(async () => {
+    server = await startServer({ memory: true, secret: SECRET });
+  });
+  after(() => server.close());
+  beforeEach(async () => {
+    token = await tokenFor(newSpace());
+  });
+  afterEach(async () => {
+    for (const data of opened.splice(0)) await data.close();
+  });
+
+  async function connected(): Promise<LocalDataEngine> {
+    const data = await openTasks();
+    await data.registerEntityType({ entityType: 'Note' });
+    opened.push(data);
+    await data.sync.connect({ url: server.url, token });
+    await data.sync.whenSynced();
+    return data;
+  }
+
+  it('is gone everywhere, and one that is set to null is null (scenario 25)', async () => {
+    const a = await connected();
+    await a.upsertEntity('Note', 'n1', { title: 'x', gone: 1, empty: 2 });
+    const b = await connected();
+    const { table } = (await a.listEntityTypes()).find(({ entityType }) => entityType === 'Note') ?? {};
+    await a.exec(`UPDATE ${table} SET data = data - 'gone'`);
+    await a.upsertEntity('Note', 'n1', { empty: null });
+    await a.sync.whenSynced();
+    await b.sync.whenSynced();
+    const wanted = { id: 'n1', title: 'x', empty: null };
+    assert.deepEqual(await b.getEntity('Note', 'n1'), wanted);
+    assert.deepEqual(await a.getEntity('Note', 'n1'), wanted);
+  });
+
+  it('stays gone where only the other side wrote another key of the same object (scenario 25)', async () => {
+    const a = await connected();
+    await a.upsertEntity('Task', 't1', { title: 'x', settings: { gone: 1, kept: 1 } });
+    await a.sync.whenSynced();
+    const b = await connected();
+    await a.sync.goOffline();
+    await a.upsertEntity('Task', 't1', { settings: { kept: 1 } });
+    await b.upsertEntity('Task', 't1', { settings: { gone: 1, kept: 2 } });
+    await b.sync.whenSynced();
+    await a.sync.goOnline();
+    await a.sync.whenSynced();
+    await b.sync.whenSynced();
+    assert.deepEqual((await b.getEntity('Task', 't1'))?.['settings'], { kept: 2 });
+  });
+
+  it('is no matter in a table, whose columns may have the name by which statements call the row', async () => {
+    const a = await connected();
+    const b = await connected();
+    for (const data of [a, b]) {
+      await data.exec('CREATE TABLE odd (id text PRIMARY KEY, t text, x integer)');
+      await data.registerEntityType({ entityType: 'Odd', table: 'odd' });
+    }
+    await a.upsertEntity('Odd', 'o1', { t: 'first', x: 1 });
+    await a.recordChange('Odd', 'o1', 'update', { t: 'second' });
+    await a.whenIdle();
+    await a.sync.whenSynced();
+    await b.sync.whenSynced();
+    assert.deepEqual(await b.getEntity('Odd', 'o1'), { id: 'o1', t: 'second', x: 1 });
   });
 });
