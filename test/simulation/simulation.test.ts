@@ -25,7 +25,7 @@ describe('simulated histories', () => {
   });
 
   for (let seed = FIRST_SEED; seed < FIRST_SEED + HISTORIES; seed++) {
-    it(`end with every replica like the server and every queue empty or explained (seed ${seed})`, async () => {
+    it(`end with every replica like the server and every queue empty or explained (scenario 30, seed ${seed})`, async () => {
       const { failure, lines } = await simulate(laboratory, { ...OPTIONS, seed });
       if (failure === null) return;
       const again = `npm run simulate -- --seed ${seed} --clients ${OPTIONS.clients} --steps ${OPTIONS.steps}`;
