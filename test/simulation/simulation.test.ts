@@ -1,7 +1,8 @@
 // A fixed set of histories, for every run of the tests; `npm run simulate` runs as many as one likes. And that a seed gives the
 // same history every time, without which a failure could not be looked into.
 import assert from 'node:assert/strict';
-import { Laboratory, simulate } from './simulation.ts';
+import { Laboratory } from './laboratory.ts';
+import { simulate } from './simulation.ts';
 
 const FIRST_SEED = 1_000;
 const HISTORIES = 40;
