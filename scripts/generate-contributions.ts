@@ -1,19 +1,32 @@
-// Writes what src/host/contributions.ts declares into package.json; with --check it writes nothing and fails on drift.
-import { readFileSync, writeFileSync } from 'node:fs';
-import { manifest } from '../src/host/manifest.ts';
+// Writes what src/host/contributions.ts declares into package.json, and the JSON schema of the workspace's file beside it;
+// with --check it writes nothing and fails on drift.
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { format, resolveConfig } from 'prettier';
+import { RULES_FILE_SCHEMA, manifest } from '../src/host/manifest.ts';
+import { rulesFileJsonSchema } from '../src/host/sync/sync-rules.ts';
+import { projectRoot } from './project.ts';
 
-const file = new URL('../package.json', import.meta.url);
-const before = readFileSync(file, 'utf8');
-const after = `${JSON.stringify({ ...(JSON.parse(before) as object), ...manifest() }, null, 2)}\n`;
+const written = JSON.parse(readFileSync(join(projectRoot, 'package.json'), 'utf8')) as object;
+keepInStep('package.json', `${JSON.stringify({ ...written, ...manifest() }, null, 2)}\n`);
+keepInStep(RULES_FILE_SCHEMA, await formatted(RULES_FILE_SCHEMA, JSON.stringify(rulesFileJsonSchema())));
 
-if (process.argv.includes('--check')) {
-  if (after !== before) {
-    console.error('package.json does not match src/host/contributions.ts. Run: npm run contributions');
+function keepInStep(name: string, wanted: string): void {
+  const file = join(projectRoot, name);
+  const before = existsSync(file) ? readFileSync(file, 'utf8') : '';
+  if (process.argv.includes('--check')) {
+    if (before === wanted) return;
+    console.error(`${name} does not match what src/host declares. Run: npm run contributions`);
     process.exitCode = 1;
+  } else if (before === wanted) {
+    console.log(`${name} already matches what src/host declares`);
+  } else {
+    writeFileSync(file, wanted);
+    console.log(`${name} now matches what src/host declares`);
   }
-} else if (after === before) {
-  console.log('package.json already matches src/host/contributions.ts');
-} else {
-  writeFileSync(file, after);
-  console.log('package.json now matches src/host/contributions.ts');
+}
+
+async function formatted(name: string, text: string): Promise<string> {
+  const filepath = join(projectRoot, name);
+  return format(text, { ...(await resolveConfig(filepath)), filepath });
 }

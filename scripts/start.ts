@@ -7,15 +7,13 @@ import { cpSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } fr
 import { delimiter, join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { builtVsix } from './built-vsix.ts';
-import { codeOf, killTree, run } from './processes.ts';
-import { node24, projectRoot } from './project.ts';
+import { run } from './processes.ts';
+import { projectRoot } from './project.ts';
+import { type DemoServer, forgetDemoServer, startDemoServer } from './run-demo-server.ts';
 import { QUIET_SETTINGS, startVscodeServer } from './vscode-server.ts';
 
 const demo = join(process.env.LOCAL_DATA_DEMO ?? projectRoot, '.localdata-demo');
 const workspace = join(demo, 'workspace');
-/** Where the demo workspace finds the server. */
-const serverFile = join(workspace, '.localdata/server.json');
-const stopsWithServer: (() => Promise<void>)[] = [];
 const windows = process.platform === 'win32';
 const stop = new AbortController();
 for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(name, () => stop.abort());
@@ -28,8 +26,6 @@ try {
     console.error(error instanceof Error ? error.message : error);
     process.exitCode = 1;
   }
-} finally {
-  for (const stopServer of stopsWithServer) await stopServer();
 }
 
 async function start(): Promise<void> {
@@ -38,29 +34,29 @@ async function start(): Promise<void> {
   if (options.fresh) rmSync(demo, { recursive: true, force: true });
   if (!existsSync(workspace)) cpSync(join(projectRoot, 'demo'), workspace, { recursive: true });
   const vsix = await builtVsix(stop.signal);
-  if (options.serves) await startDemoServer();
-  else rmSync(serverFile, { force: true });
-  if (code === undefined) await startWeb(vsix, options);
-  else await startDesktop(code, vsix, options.serves);
+  const server = await serverBeside(options);
+  try {
+    if (code === undefined) await startWeb(vsix, options, server);
+    else await startDesktop(code, vsix, server);
+  } finally {
+    await server?.stop();
+  }
 }
 
-/** Ends with this program; a server that cannot start is no reason to have no demo. */
-async function startDemoServer(): Promise<void> {
-  rmSync(serverFile, { force: true });
-  const words = [join(projectRoot, 'scripts/demo-server.ts'), demo, workspace];
-  const child = spawn(node24(), words, { cwd: projectRoot, stdio: ['ignore', 'pipe', 'inherit'] });
-  const ended = codeOf(child, stop.signal).catch(() => null);
-  const ready = new Promise<void>((resolve) => child.stdout.once('data', () => resolve()));
-  await Promise.race([ready, ended]);
-  stop.signal.throwIfAborted();
-  if (child.exitCode !== null) console.log('The demo server did not start; the demo goes on without one.');
-  stopsWithServer.push(async () => {
-    killTree(child);
-    await ended;
+async function serverBeside({ serves }: Options): Promise<DemoServer | undefined> {
+  if (!serves) {
+    forgetDemoServer(workspace);
+    return undefined;
+  }
+  const server = await startDemoServer(demo, workspace, stop.signal);
+  if (server === undefined) console.log('The demo server did not start; the demo goes on without one.');
+  void server?.ended.then((how) => {
+    if (how === 'by itself') console.log('The demo server has ended; the demo goes on without one.');
   });
+  return server;
 }
 
-async function startWeb(vsix: string, options: Options): Promise<void> {
+async function startWeb(vsix: string, options: Options, beside: DemoServer | undefined): Promise<void> {
   console.log('Starting VS Code with the extension installed');
   const server = await startVscodeServer({
     home: join(demo, 'vscode'),
@@ -72,7 +68,7 @@ async function startWeb(vsix: string, options: Options): Promise<void> {
   try {
     const address = server.address(workspace);
     console.log(`\n  Local Data is open at\n\n  ${address}\n`);
-    if (options.serves) console.log('  A server and a simulated colleague run beside it; one conflict waits for you.');
+    if (beside?.isRunning === true) console.log(`  ${besideOf(beside)}`);
     console.log('  Ctrl+C stops it. --fresh starts over with new sample data.\n');
     if (options.opens) openInBrowser(address);
     await server.ended;
@@ -83,8 +79,14 @@ async function startWeb(vsix: string, options: Options): Promise<void> {
   }
 }
 
+/** A conflict that was resolved in an earlier start is not there any more. */
+function besideOf({ isNew }: DemoServer): string {
+  const conflict = isNew ? '; one conflict waits for you' : '';
+  return `A server and a simulated colleague run beside it${conflict}.`;
+}
+
 /** Its window outlives this program: a person closes it as any other. */
-async function startDesktop(code: string, vsix: string, serves: boolean): Promise<void> {
+async function startDesktop(code: string, vsix: string, beside: DemoServer | undefined): Promise<void> {
   const home = join(demo, 'desktop');
   const settings = join(home, 'user/User/settings.json');
   mkdirSync(join(home, 'user/User'), { recursive: true });
@@ -94,9 +96,9 @@ async function startDesktop(code: string, vsix: string, serves: boolean): Promis
   await runCode(code, [...own, '--install-extension', vsix, '--force']);
   await runCode(code, [...own, '--new-window', '--disable-workspace-trust', workspace]);
   console.log(`VS Code shows ${workspace}. --web opens it in a browser instead; --fresh starts over.`);
-  if (!serves) return;
+  if (beside?.isRunning !== true) return;
   console.log('The demo server runs until Ctrl+C.');
-  await new Promise((resolve) => stop.signal.addEventListener('abort', resolve, { once: true }));
+  await beside.ended;
 }
 
 interface Options {

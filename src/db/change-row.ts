@@ -39,6 +39,8 @@ export interface ChangeRow {
 export interface Rebased {
   readonly operation: Operation;
   readonly data: JsonObject | null;
+  /** Fields that an update takes out of a document. */
+  readonly removed?: string[];
 }
 
 /** Not applied here yet. */
@@ -207,6 +209,8 @@ function blockedReason(change: WithoutReason): string {
   if (awaits !== undefined) {
     return `waits for change ${change.blockedBy}, which creates ${awaits.entityType} ${awaits.entityId}`;
   }
+  // Written down by who holds it, where that is not its own lane.
+  if (change.failure?.code === 'HELD') return change.failure.message;
   return `waits for change ${change.blockedBy} of the same ${change.entityType}`;
 }
 

@@ -40,7 +40,7 @@ async function followLanes(context: RepairContext, seqs: readonly number[]): Pro
        SELECT c.seq, c.entity_type, c.entity_id, c.operation FROM gone g JOIN local_changes c
          ON (c.blocked_by = g.seq AND c.failure->'awaits' IS NOT NULL)
          OR (g.operation = 'insert' AND c.entity_type = g.entity_type AND c.entity_id = g.entity_id AND c.seq > g.seq)
-       WHERE c.status NOT IN ('discarded', 'synced'))
+       WHERE c.status NOT IN ('discarded', 'synced') AND c.origin <> 'remote')
      SELECT seq FROM gone`,
     [asArray(seqs)],
   );

@@ -2,21 +2,26 @@
 // leaves what depends on it standing alone: it is refused, with a list, or takes that along when told to.
 import type { Change } from '../protocol/changes.ts';
 import type { DiscardPreview } from '../protocol/engine.ts';
+import { SYNC_LIMITS } from '../protocol/sync.ts';
 import { releaseBlocked } from './apply-changes.ts';
 import { type ChangeRow, allColumns, toChange } from './change-row.ts';
 import { requireChange } from './changes-table.ts';
 import { LISTED_DEPENDENTS, changesBySeq, dependentsOf, hasDependents, sideEffects } from './dependents.ts';
+import type { OverlayChange } from './entity-bases.ts';
+import { refuseInDoubt } from './in-doubt.ts';
+import { type Lane, readLane, stateBefore } from './lane-states.ts';
 import { moveChanges } from './move-changes.ts';
 import { RESET } from './repair-changes.ts';
-import { type RepairContext, notAllowed } from './repair-context.ts';
-import { currentEntity, entityWithout, laterApplied, replayUnder, takeBack } from './replay-lane.ts';
+import { type RepairContext, alreadySent, isOnServer, notAllowed, refuseDone, refuseRemote } from './repair-context.ts';
+import { asRefused, currentEntity, entityWithout, placeInLane, takeBack } from './replay-lane.ts';
 import { asArray } from './sql-values.ts';
 
 export async function previewDiscard(context: RepairContext, id: string): Promise<DiscardPreview> {
   const change = await requireChange(context.session, id, context);
+  refuseRemote(change, 'discarded');
   const members = await unitOf(context, change);
   const { listed, total } = await dependentsOf(context, members);
-  const before = await currentEntity(context, change.entityType, change.entityId);
+  const before = await currentEntity(context, change);
   const after = await entityWithout(context, change, members, before);
   const others = members.filter((member) => member.id !== id).slice(0, LISTED_DEPENDENTS);
   return { change, members: others, dependents: listed, dependentsTotal: total, before, after };
@@ -27,12 +32,13 @@ export async function discardChange(context: RepairContext, id: string, withDepe
   const { session, draft } = context;
   const change = await requireChange(session, id, context);
   if (change.status === 'discarded') return change;
-  if (change.status === 'synced')
-    throw notAllowed(change, 'discarded', 'It has reached the server; record a change that undoes it.');
+  refuseRemote(change, 'discarded');
+  await refuseDone(context, change, 'discarded');
   let members = await unitOf(context, change);
   const { listed, total, seqs } = await dependentsOf(context, members);
   if (total > 0 && !withDependents) throw hasDependents(change, listed, total);
   if (total > 0) members = [...members, ...(await changesBySeq(context, seqs))].sort((a, b) => a.seq - b.seq);
+  await refuseInDoubt(session, members, 'discarded');
   await takeBack(context, members);
   for (const from of new Set(members.map((member) => member.status))) {
     const inStatus = members.filter((member) => member.status === from).map((member) => member.seq);
@@ -54,30 +60,75 @@ export async function discardChange(context: RepairContext, id: string, withDepe
   return requireChange(session, id, context);
 }
 
-/** Puts a discarded change back in its place; one with later applied changes in its lane is replayed under them. */
+/** What a change that is put back has lost: it is made anew. */
+const ANEW = `${RESET}, discarded_at = NULL, blocked_by = NULL, rebased = NULL, conflict = NULL`;
+
+/**
+ * Puts a discarded change back in its place, with its transaction: where later changes of a lane are in place, under them;
+ * else it is applied anew.
+ */
 export async function restoreChange(context: RepairContext, id: string): Promise<Change> {
   const { session, draft } = context;
   const change = await requireChange(session, id, context);
   if (change.status !== 'discarded') throw notAllowed(change, 'restored', 'Only discarded changes can be restored.');
   const members = await discardedUnit(context, change);
-  for (const member of members) {
-    const later = await laterApplied(context, member);
-    const set = `discarded_at = NULL, blocked_by = NULL, ${RESET}, previous = NULL, result = NULL, applied_at = NULL, processed_local = false`;
-    const where = { where: 'c.seq = $1', params: [member.seq] };
-    await moveChanges(session, { from: 'discarded', set, ...where }, draft, context);
-    if (later.length > 0) await replayUnder(context, member, later);
+  const lanes: Lane[] = [];
+  for (const member of members) lanes.push(await readLane(session, member, member.seq));
+  const isOvertaken = members.some(({ seq }, index) => lanes[index]?.changes.some((later) => later.seq > seq));
+  if (isOvertaken) {
+    for (const member of members) await restoreInPlace(context, member);
+    return requireChange(session, id, context);
   }
+  const set = `${ANEW}, previous = NULL, result = NULL, applied_at = NULL, processed_local = false`;
+  const params = [asArray(members.map(({ seq }) => seq))];
+  const move = { from: 'discarded' as const, set, where: 'c.seq = ANY($1::bigint[])', params };
+  await moveChanges(session, move, draft, context);
   return requireChange(session, id, context);
 }
 
-/** A transaction's members that can be discarded together, or the change alone. */
+async function restoreInPlace(context: RepairContext, member: Change): Promise<void> {
+  const { session, draft, now } = context;
+  const lane = await laneToRestoreIn(context, member);
+  const found = stateBefore(lane, member.seq);
+  if (member.operation === 'insert' && found !== null)
+    throw notAllowed(member, 'restored', 'Its entity exists by now.');
+  if (member.operation === 'update' && found === null)
+    throw notAllowed(member, 'restored', 'Its entity did not exist at that place.');
+  const { id, seq, entityType, entityId, operation, data } = member;
+  const name = { id, seq, entityType, entityId };
+  const change: OverlayChange = { ...name, operation, data, previous: member.previous, result: null, rebased: null };
+  try {
+    const { previous, result } = await placeInLane(context, member, { lane, change, was: undefined });
+    const set = `${ANEW}, previous = $2::jsonb, result = $3::jsonb, applied_at = $4, processed_local = true`;
+    const params = [seq, previous, result, now];
+    await moveChanges(session, { from: 'discarded', set, where: 'c.seq = $1', params }, draft, context);
+  } catch (error) {
+    throw asRefused(context, member, 'restored', error);
+  }
+}
+
+/** Where nothing later and no base says what was there before it, it is what is there now. */
+async function laneToRestoreIn(context: RepairContext, member: Change): Promise<Lane> {
+  const lane = await readLane(context.session, member, member.seq);
+  if (lane.base !== 'none' || lane.changes.length > 0) return lane;
+  return { ...lane, start: await currentEntity(context, member) };
+}
+
+/**
+ * A transaction's members that can be discarded together, or the change alone. One that the server has cannot; one that was
+ * too large for a push went in pieces, and of those the server has none beyond its own.
+ */
 async function unitOf(context: RepairContext, change: Change): Promise<Change[]> {
   if (change.transactionId === null) return [change];
-  const rows = await context.session.run<ChangeRow>(
-    `SELECT ${allColumns('c')} FROM local_changes c WHERE c.transaction_id = $1 AND c.status <> 'discarded' ORDER BY c.seq`,
+  const rows = await context.session.run<ChangeRow & { there: boolean }>(
+    `SELECT ${allColumns('c')}, ${isOnServer('c')} AS there FROM local_changes c
+     WHERE c.transaction_id = $1 AND c.status <> 'discarded' AND c.origin <> 'remote' ORDER BY c.seq`,
     [change.transactionId],
   );
-  return rows.map((row) => toChange(row, context));
+  const there = rows.find((row) => row.there);
+  if (there !== undefined && rows.length <= SYNC_LIMITS.changes)
+    throw alreadySent(toChange(there, context), 'discarded');
+  return rows.filter(({ status }) => status !== 'synced').map((row) => toChange(row, context));
 }
 
 async function discardedUnit(context: RepairContext, change: Change): Promise<Change[]> {

@@ -87,17 +87,22 @@ export async function readOverlay(
 export function replayOverlay(base: Entity | null, overlay: readonly OverlayChange[]): Entity | null {
   let state = base;
   for (const change of overlay) {
-    const { operation, data } = effectOf(change);
+    const { operation, data, removed } = effectOf(change);
     if (operation === 'delete') state = null;
     else if (operation === 'insert') state = { ...state, ...data };
-    else state = { ...(state ?? change.previous), ...data };
+    else state = without({ ...(state ?? change.previous), ...data }, removed);
   }
   return state;
 }
 
+export function without(entity: JsonObject, fields: readonly string[] | undefined): JsonObject {
+  if (fields === undefined || fields.length === 0) return entity;
+  return Object.fromEntries(Object.entries(entity).filter(([field]) => !fields.includes(field)));
+}
+
 /**
  * What a change does, with what defaults and triggers made of it: the whole entity for an insert, the fields that changed
- * for an update (null for one that was taken out of a document).
+ * for an update.
  */
 export function effectOf(
   change: Pick<OverlayChange, 'operation' | 'data' | 'previous' | 'result' | 'rebased'>,
@@ -106,7 +111,11 @@ export function effectOf(
   const { operation, data, result } = change;
   if (operation === 'delete') return { operation, data: null };
   if (operation === 'insert') return { operation, data: result ?? data ?? {} };
-  return { operation, data: result === null ? (data ?? {}) : writtenFields(data ?? {}, change.previous ?? {}, result) };
+  if (result === null) return { operation, data: data ?? {} };
+  const previous = change.previous ?? {};
+  const written = writtenFields(data ?? {}, previous, result);
+  const removed = Object.keys(previous).filter((field) => !(field in result));
+  return { operation, data: written, ...(removed.length === 0 ? {} : { removed }) };
 }
 
 function writtenFields(data: JsonObject, previous: Entity, result: Entity): JsonObject {
@@ -116,7 +125,6 @@ function writtenFields(data: JsonObject, previous: Entity, result: Entity): Json
     const isSame = before !== undefined && JSON.stringify(before) === JSON.stringify(value);
     if (field in data || !isSame) written[field] = value;
   }
-  for (const field of Object.keys(previous)) if (!(field in result)) written[field] = null;
   return written;
 }
 
@@ -170,6 +178,34 @@ async function fixBaseVersions(
     [JSON.stringify(rows)],
   );
 }
+
+/**
+ * Changes that wait for entities whose bases were moved without being put in place: they were made on what the feed had
+ * brought up to `seen`, whatever their bases say by now. What a person has decided in a conflict stays as it was decided.
+ */
+export async function pinMadeOn(session: Session, names: readonly EntityName[], seen: number): Promise<void> {
+  await session.run(
+    `UPDATE local_changes c SET base_version = $2, base_timestamp = 0
+     FROM ${NAMES} CROSS JOIN LATERAL (SELECT version FROM local_data.entity_bases b
+       WHERE b.entity_type = n.t AND b.entity_id = n.e OFFSET 0) b
+     WHERE c.entity_id = ANY (ARRAY(SELECT r->>'e' FROM jsonb_array_elements($1::jsonb) r))
+       AND c.entity_type = ANY (ARRAY(SELECT DISTINCT r->>'t' FROM jsonb_array_elements($1::jsonb) r))
+       AND c.entity_type = n.t AND c.entity_id = n.e AND ${UNPINNED} AND coalesce(c.base_version, b.version) > $2`,
+    [names.map(shortName), seen],
+  );
+}
+
+/** The same for all entities of a type. */
+export async function pinTypeMadeOn(session: Session, entityType: string, seen: number): Promise<void> {
+  await session.run(
+    `UPDATE local_changes c SET base_version = $2, base_timestamp = 0 FROM local_data.entity_bases b
+     WHERE c.entity_type = $1 AND ${UNPINNED} AND b.entity_type = c.entity_type AND b.entity_id = c.entity_id
+       AND coalesce(c.base_version, b.version) > $2`,
+    [entityType, seen],
+  );
+}
+
+const UNPINNED = `NOT c.processed_sync AND c.discarded_at IS NULL AND c.origin <> 'remote' AND c.conflict IS NULL`;
 
 function shortName({ entityType, entityId }: EntityName): { readonly t: string; readonly e: string } {
   return { t: entityType, e: entityId };

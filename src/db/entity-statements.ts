@@ -2,6 +2,7 @@
 // that records it. Each is one statement, so that the entity and its change stand or fall together.
 import { type EntityType, entityAsJson, keyColumn, writableColumns } from './entity-types.ts';
 import { lightColumns } from './change-row.ts';
+import { UNDOES } from './repair-context.ts';
 import { quoteIdentifier, quoteLiteral } from './sql-values.ts';
 
 /** `$aim` must be referenced by the statement, or Postgres does not evaluate it. */
@@ -29,13 +30,13 @@ export function rowFromEntity(type: EntityType, payload: string, entityId: strin
   return `jsonb_populate_record(NULL::${type.sqlTable}, ${withKey})`;
 }
 
-/** A row of the type's table from the present row and a patch: keys present only. */
+/** A row of the type's table from the present row and a patch: keys present only. A column may have the row's own name. */
 function rowFromPatch(type: EntityType, row: string, patch: string): string {
   if (type.kind === 'document') {
     const document = `${row}."data" || (${patch} - ${quoteLiteral(type.key)})`;
-    return `jsonb_populate_record(${row}, jsonb_build_object('data', ${document}))`;
+    return `jsonb_populate_record(${row}.*, jsonb_build_object('data', ${document}))`;
   }
-  return `jsonb_populate_record(${row}, (${readablePayload(type, patch)}) - ${quoteLiteral(type.key)})`;
+  return `jsonb_populate_record(${row}.*, (${readablePayload(type, patch)}) - ${quoteLiteral(type.key)})`;
 }
 
 function insertColumns(type: EntityType, payloadKeys: readonly string[]): string[] {
@@ -186,26 +187,37 @@ export function deleteAndRecord(type: EntityType): string {
     FROM written w RETURNING ${lightColumns('c')}`;
 }
 
-/** `$1` entity id, `$2` whole entity, `$3` aim. Writes an entity as it is to be, whether it is there or not. */
-export function putEntity(type: EntityType): {
-  readonly update: string;
-  readonly insert: string;
-  readonly remove: string;
-} {
-  const columns = type.kind === 'document' ? ['id', 'data'] : [type.key, ...writableColumns(type)];
-  return {
-    update: `WITH ${announceAim('$3')},
-      x AS MATERIALIZED (SELECT ${rowFromEntity(type, '$2::jsonb', '$1::text')} AS r FROM aim)
-      UPDATE ${type.sqlTable} t SET ${assignments(type)} FROM x
-      WHERE t.${keyColumn(type)} = $1::${type.keyType} RETURNING ${entityAsJson(type, 't')} AS entity`,
-    insert: `WITH ${announceAim('$3')},
-      source AS MATERIALIZED (SELECT ${rowFromEntity(type, '$2::jsonb', '$1::text')} AS r FROM aim)
-      INSERT INTO ${type.sqlTable} AS t (${columnList(columns)}) ${overriding(type)}
-      SELECT ${columnList(columns, '(r).')} FROM source RETURNING ${entityAsJson(type, 't')} AS entity`,
-    remove: `WITH ${announceAim('$2')}
-      DELETE FROM ${type.sqlTable} t USING aim WHERE t.${keyColumn(type)} = $1::${type.keyType}
-      RETURNING ${entityAsJson(type, 't')} AS previous`,
-  };
+/**
+ * `$1` list of { id: change id, e: entity id, s: seq of what is undone }, `$2` aim, `$3` now. Deletes them and records it, also
+ * of those that are gone. One list of the changes, each with `was_there`.
+ */
+export function deleteAndRecordUndo(type: EntityType): string {
+  return `WITH ${announceAim('$2')},
+    input AS MATERIALIZED (SELECT i.* FROM aim, jsonb_to_recordset($1::jsonb) AS i(id text, e text, s bigint)),
+    written AS (
+      DELETE FROM ${type.sqlTable} t USING input i WHERE t.${keyColumn(type)} = i.e::${type.keyType}
+      RETURNING i.e, ${entityAsJson(type, 't')} AS previous),
+    recorded AS (
+      INSERT INTO local_changes AS c
+        (id, entity_type, entity_id, operation, timestamp, processed_local, previous, applied_at, note)
+      SELECT i.id, ${quoteLiteral(type.entityType)}, i.e, 'delete', $3::bigint, true, w.previous, $3::bigint, '${UNDOES}' || i.s
+      FROM input i LEFT JOIN written w ON w.e = i.e ORDER BY i.s
+      RETURNING ${lightColumns('c')}, c.previous IS NOT NULL AS was_there)
+    SELECT json_agg(recorded ORDER BY seq) AS rows FROM recorded`;
+}
+
+/** `$1` entity id, `$2` payload with these keys, `$3` aim. Makes a row that is there what an insert of it would have made. */
+export function insertOver(type: EntityType, payloadKeys: readonly string[]): string {
+  const given = new Set(insertColumns(type, payloadKeys));
+  const columns = writableColumns(type).map((column) => {
+    const name = quoteIdentifier(column);
+    return `${name} = ${given.has(column) ? `(x.r).${name}` : 'DEFAULT'}`;
+  });
+  const nothing = `${keyColumn(type)} = t.${keyColumn(type)}`;
+  return `WITH ${announceAim('$3')},
+    x AS MATERIALIZED (SELECT ${rowFromEntity(type, '$2::jsonb', '$1::text')} AS r FROM aim)
+    UPDATE ${type.sqlTable} t SET ${columns.length === 0 ? nothing : columns.join(', ')} FROM x
+    WHERE t.${keyColumn(type)} = $1::${type.keyType} RETURNING ${entityAsJson(type, 't')} AS entity`;
 }
 
 const GIVEN = `jsonb_to_recordset($1::jsonb) AS i(e text, d jsonb)`;

@@ -116,6 +116,28 @@ CREATE TABLE local_data.sync_binding (
 CREATE TABLE local_data.feed_pages (version BIGINT PRIMARY KEY, at BIGINT NOT NULL);
 `;
 
+const TYPES_IN_STEP_SQL = `
+-- Which entity types are in step with the server. Of one that is not, up to which version of the feed its entities here have
+-- come; of one that is, the shape of its table when its bases were put in place (null: they are still to be).
+CREATE TABLE local_data.synced_types (
+  entity_type TEXT PRIMARY KEY,
+  in_step BOOLEAN NOT NULL,
+  left_version BIGINT NOT NULL DEFAULT 0,
+  shape JSONB
+);
+INSERT INTO local_data.synced_types (entity_type, in_step)
+  SELECT entity_type, TRUE FROM local_data.entity_types WHERE EXISTS (SELECT FROM local_data.sync_binding);
+-- What the server's earlier history had and its new one lacks: kept here, and a person is asked.
+CREATE TABLE local_data.missing_entities (
+  entity_type TEXT NOT NULL,
+  entity_id TEXT NOT NULL,
+  timestamp BIGINT NOT NULL,
+  PRIMARY KEY (entity_type, entity_id)
+);
+-- How entity types take part; null where nobody has said so yet.
+ALTER TABLE local_data.sync_binding ADD COLUMN rules JSONB;
+`;
+
 const ENGINE_SCHEMA_SQL = `
 CREATE SCHEMA local_data;
 CREATE TABLE local_data.entity_types (
@@ -161,6 +183,7 @@ REVOKE EXECUTE ON FUNCTION query_to_xml_and_xmlschema(text, boolean, boolean, te
 const MIGRATIONS: readonly string[] = [
   `${ENGINE_SCHEMA_SQL}\n${CHANGES_TABLE_SQL}`,
   `${SYNC_SCHEMA_SQL}\n${CHANGES_TABLE_SYNC_SQL}`,
+  TYPES_IN_STEP_SQL,
 ];
 
 export const SCHEMA_VERSION = MIGRATIONS.length;

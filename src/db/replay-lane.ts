@@ -1,42 +1,42 @@
-// Puts an entity to what it is without a change, or with one put back: the later applied changes of its lane are replayed
-// on the state before, and each keeps a true `previous`. Nothing here decides whether that is allowed.
-import type { Change, Entity } from '../protocol/changes.ts';
+// Puts entities to what they are without some changes, or with one put in its place: the later changes of the lane are
+// replayed on top, and each keeps a true `previous`. Nothing here decides whether that is allowed.
+import { sameJson } from '../protocol/canonical-json.ts';
+import type { Change, Entity, JsonObject } from '../protocol/changes.ts';
 import { LocalDataError } from '../protocol/errors.ts';
-import { retryAwaiting } from './apply-changes.ts';
-import { aimAt } from './capture.ts';
-import { type ChangeRow, allColumns, isPushStage, laneOf, toChange } from './change-row.ts';
-import { hasDependents } from './dependents.ts';
-import { type EntityBase, readBase, readOverlay, replayOverlay } from './entity-bases.ts';
-import { putEntity, readEntity } from './entity-statements.ts';
-import { moveChanges } from './move-changes.ts';
-import { type RepairContext, notAllowed } from './repair-context.ts';
+import { laneOf } from './change-row.ts';
+import { LISTED_DEPENDENTS, changesBySeq, hasDependents } from './dependents.ts';
+import { type EntityName, type OverlayChange, effectOf } from './entity-bases.ts';
+import { readEntity } from './entity-statements.ts';
+import { ChangeFailure, describeMissing, explain, missingParent } from './failures.ts';
+import {
+  type Lane,
+  type Replayed,
+  previousIn,
+  readLane,
+  replayLane,
+  stateBefore,
+  unknownToBase,
+} from './lane-states.ts';
+import { putInserted, putState } from './put-entity.ts';
+import { type RepairContext, nameOf } from './repair-context.ts';
 import { SqlError } from './sql-error.ts';
+import { asArray } from './sql-values.ts';
 
 /** Puts each touched entity to what it is without the given applied changes. */
 export async function takeBack(context: RepairContext, members: readonly Change[]): Promise<void> {
-  const applied = members.filter(isInPlace);
-  const lanes = new Map<string, Change[]>();
-  for (const change of applied) {
-    const lane = JSON.stringify([change.entityType, change.entityId]);
-    lanes.set(lane, [...(lanes.get(lane) ?? []), change]);
-  }
+  const lanes = Map.groupBy(members.filter(isInPlace), laneOf);
   // Last made, first unmade: children go before the parents they were made after.
   const ordered = [...lanes.values()].sort((a, b) => (b.at(-1)?.seq ?? 0) - (a.at(-1)?.seq ?? 0));
-  for (const lane of ordered) await takeBackLane(context, lane);
-}
-
-async function takeBackLane(context: RepairContext, discarded: readonly Change[]): Promise<void> {
-  const [first] = discarded;
-  if (first === undefined) return;
-  const gone = new Set(discarded.map((change) => change.seq));
-  const base = await readBase(context.session, first);
-  if (base !== undefined) {
-    await put(context, first, await onBase(context, base, gone));
-    return;
+  const puts: StatePut[] = [];
+  for (const gone of ordered) {
+    const [first] = gone;
+    if (first === undefined) continue;
+    const replayed = await withoutThem(context, first, gone);
+    await refuseBroken(context, first, replayed);
+    await writeCorrections(context, replayed);
+    puts.push({ cause: first, state: replayed.final });
   }
-  const later = (await laterApplied(context, first)).filter((change) => !gone.has(change.seq));
-  const final = await replay(context, first, first.previous, later);
-  await put(context, first, final);
+  await putAll(context, puts);
 }
 
 /** Applied here and not yet part of what the server is known to have. */
@@ -44,60 +44,7 @@ function isInPlace(change: Change): boolean {
   return change.processedLocal && !change.processedSync && change.status !== 'discarded' && change.origin !== 'remote';
 }
 
-/** What the entity is on its base with the waiting changes that stay. */
-async function onBase(context: RepairContext, base: EntityBase, gone: ReadonlySet<number>): Promise<Entity | null> {
-  const overlay = await readOverlay(context.session, [base]);
-  const staying = (overlay.get(laneOf(base)) ?? []).filter((change) => !gone.has(change.seq));
-  return replayOverlay(base.data, staying);
-}
-
-export async function replayUnder(context: RepairContext, restored: Change, later: readonly Change[]): Promise<void> {
-  const [next] = later;
-  const before = next === undefined ? null : next.previous;
-  if (restored.operation === 'insert' && before !== null)
-    throw notAllowed(restored, 'restored', 'Its entity exists by now.');
-  if (restored.operation === 'update' && before === null)
-    throw notAllowed(restored, 'restored', 'Its entity did not exist at that place.');
-  const state = restored.operation === 'delete' ? null : { ...before, ...restored.data };
-  const final = await replay(context, restored, state, later);
-  await put(context, restored, final);
-  const set = 'processed_local = true, previous = $2::jsonb, applied_at = $3';
-  const params = [restored.seq, before, context.now];
-  await moveChanges(context.session, { from: 'pending', set, where: 'c.seq = $1', params }, context.draft, context);
-}
-
-/** Replays later applied changes on a state, keeping each one's `previous` true; gives the final state. */
-async function replay(
-  context: RepairContext,
-  cause: Change,
-  start: Entity | null,
-  later: readonly Change[],
-): Promise<Entity | null> {
-  let state = start;
-  for (const change of later) {
-    const previous = state;
-    state = stepOver(cause, change, state, later);
-    await context.session.run(`UPDATE local_changes SET previous = $2::jsonb, result = NULL WHERE seq = $1`, [
-      change.seq,
-      previous,
-    ]);
-  }
-  return state;
-}
-
-function stepOver(cause: Change, change: Change, state: Entity | null, later: readonly Change[]): Entity | null {
-  switch (change.operation) {
-    case 'delete':
-      return null;
-    case 'insert':
-      if (state !== null) throw hasDependents(cause, later, later.length);
-      return change.result ?? change.data ?? {};
-    case 'update':
-      if (state === null) throw hasDependents(cause, later, later.length);
-      return { ...state, ...change.data };
-  }
-}
-
+/** The entity of a change without the given changes, for who asks before. */
 export async function entityWithout(
   context: RepairContext,
   change: Change,
@@ -105,74 +52,164 @@ export async function entityWithout(
   now: Entity | null,
 ): Promise<Entity | null> {
   if (!isInPlace(change)) return now;
-  const gone = new Set(members.map((member) => member.seq));
-  const base = await readBase(context.session, change);
-  if (base !== undefined) return onBase(context, base, gone);
-  const lane = members.filter(
-    (member) => member.entityType === change.entityType && member.entityId === change.entityId,
-  );
-  const [first] = lane;
-  if (first === undefined) return now;
-  const later = (await laterApplied(context, first)).filter((candidate) => !gone.has(candidate.seq));
-  return later.reduce<Entity | null>((state, step) => {
-    if (step.operation === 'delete') return null;
-    return step.operation === 'insert'
-      ? (step.result ?? step.data)
-      : state === null
-        ? null
-        : { ...state, ...step.data };
-  }, first.previous);
+  const gone = members.filter((member) => laneOf(member) === laneOf(change));
+  return (await withoutThem(context, gone[0] ?? change, gone)).final;
 }
 
-export async function laterApplied(context: RepairContext, change: Change): Promise<Change[]> {
-  const rows = await context.session.run<ChangeRow>(
-    `SELECT ${allColumns('c')} FROM local_changes c
-     WHERE c.entity_type = $1 AND c.entity_id = $2 AND c.seq > $3 AND ${isPushStage('c')} AND c.discarded_at IS NULL AND c.origin <> 'remote'
-     ORDER BY c.seq`,
-    [change.entityType, change.entityId, change.seq],
-  );
-  return rows.map((row) => toChange(row, context));
+async function withoutThem(context: RepairContext, first: Change, gone: readonly Change[]): Promise<Replayed> {
+  const lane = await readLane(context.session, first, first.seq);
+  const seqs = new Set(gone.map(({ seq }) => seq));
+  return replayLane(lane, { leftOut: lane.changes.filter(({ seq }) => seqs.has(seq)) });
 }
 
-async function put(context: RepairContext, change: Change, entity: Entity | null): Promise<void> {
-  const { session, draft, entityTypes } = context;
-  const type = entityTypes.require(change.entityType);
-  const { entityId } = change;
-  const sql = putEntity(type);
-  const current = await currentEntity(context, change.entityType, entityId);
-  try {
-    if (entity === null) {
-      if (current === null) return;
-      await session.run(sql.remove, [entityId, aimAt(type, 'DELETE', [entityId])]);
-      draft.entityDeleted(type.entityType, entityId);
-      return;
+interface StatePut {
+  readonly cause: Change;
+  readonly state: Entity | null;
+}
+
+/**
+ * What a constraint stops waits for the others: a parent that a cascade took comes back before its children, though it was
+ * the first to go.
+ */
+async function putAll(context: RepairContext, puts: readonly StatePut[]): Promise<void> {
+  let waiting = puts;
+  for (;;) {
+    const stopped: { readonly put: StatePut; readonly error: SqlError }[] = [];
+    for (const put of waiting) {
+      try {
+        await context.session.savepoint(() => putState(context, put.cause, put.state));
+      } catch (error) {
+        if (!(error instanceof SqlError) || !error.sqlState.startsWith('23')) throw error;
+        stopped.push({ put, error });
+      }
     }
-    const operation = current === null ? 'INSERT' : 'UPDATE';
-    const statement = current === null ? sql.insert : sql.update;
-    const [row] = await session.run<{ entity: Entity }>(statement, [
-      entityId,
-      entity,
-      aimAt(type, operation, [entityId]),
-    ]);
-    if (row === undefined) return;
-    if (current === null) draft.entityInserted(type.entityType, entityId, row.entity);
-    else draft.entityUpdated(type.entityType, entityId, row.entity);
-    if (current === null) await retryAwaiting(session, [change], draft, context.now);
-  } catch (error) {
-    if (!(error instanceof SqlError) || !error.sqlState.startsWith('23')) throw error;
-    throw new LocalDataError(
-      'HAS_DEPENDENTS',
-      `Change ${change.seq} (${change.operation} of ${change.entityType} "${entityId}") cannot be taken back: ${error.message}.${error.detail === undefined ? '' : ` ${error.detail}`} Discard or change what depends on it first.`,
-      { id: change.id, sqlState: error.sqlState, constraint: error.constraint ?? null },
-      { cause: error },
-    );
+    const [first] = stopped;
+    if (first === undefined) break;
+    if (stopped.length === waiting.length) throw stoodOn(first.put.cause, first.error);
+    waiting = stopped.map(({ put }) => put);
   }
+}
+
+function stoodOn(change: Change, error: SqlError): LocalDataError {
+  const detail = error.detail === undefined ? '' : ` ${error.detail}`;
+  return new LocalDataError(
+    'HAS_DEPENDENTS',
+    `${nameOf(change)} cannot be taken back: ${error.message}.${detail} Discard or change what depends on it first.`,
+    { id: change.id, sqlState: error.sqlState, constraint: error.constraint ?? null },
+    { cause: error },
+  );
+}
+
+/** How a change stands in its lane once it is there. */
+export type Placed = Pick<OverlayChange, 'previous' | 'result' | 'rebased'>;
+
+export interface Placing {
+  readonly lane: Lane;
+  /** As it is to be; its `result` is what the table makes of it. */
+  readonly change: OverlayChange;
+  /** As it was, where it is in place already. */
+  readonly was: OverlayChange | undefined;
+  /** What defaults made for an insert, and is to stay. */
+  readonly kept?: JsonObject;
+}
+
+/**
+ * Puts a change in its place, under the later changes of its lane. Its own values are written to the table before those of
+ * the later ones, so that they are checked and brought to their form as when it is applied. Throws what Postgres says.
+ */
+export async function placeInLane(context: RepairContext, cause: Change, placing: Placing): Promise<Placed> {
+  const { lane, change, was } = placing;
+  const found = stateBefore(lane, change.seq);
+  const made = await make(context, found, placing);
+  const previous = previousIn(lane, change);
+  const placed = { ...change, previous, ...madeOf(change, { found, previous, made }) };
+  const replayed = replayLane(lane, { leftOut: was === undefined ? [] : [was], putIn: placed });
+  await refuseBroken(context, cause, replayed);
+  await writeCorrections(context, replayed);
+  const isLast = !lane.changes.some(({ seq }) => seq > change.seq);
+  if (!isLast || made === null) await putState(context, change, replayed.final);
+  await context.session.run('SET CONSTRAINTS ALL IMMEDIATE');
+  return { previous: placed.previous, result: placed.result, rebased: placed.rebased };
+}
+
+/** Writes the entity as it is right after the change; null where that takes it away. */
+async function make(
+  context: RepairContext,
+  found: Entity | null,
+  { change, was, kept }: Placing,
+): Promise<Entity | null> {
+  const { operation, data } = change.rebased ?? change;
+  if (operation === 'delete') return null;
+  const gone = was === undefined ? {} : unknownToBase([was]);
+  const made =
+    operation === 'insert' && found === null
+      ? await putInserted(context, change, { ...kept, ...data })
+      : await putState(context, change, { ...gone, ...(found ?? change.previous), ...data });
+  if (made !== null) return made;
+  const { table } = context.entityTypes.require(change.entityType);
+  const why = `a trigger or rule of table "${table}" held it back. Look at the table's triggers.`;
+  throw new ChangeFailure('CONSTRAINT_VIOLATION', why, { table });
+}
+
+/** What took effect, where that is not what the change asks for. */
+function madeOf(
+  change: OverlayChange,
+  {
+    found,
+    previous,
+    made,
+  }: { readonly found: Entity | null; readonly previous: Entity | null; readonly made: Entity | null },
+): Pick<OverlayChange, 'result' | 'rebased'> {
+  if (made === null) return { result: null, rebased: change.rebased };
+  const { operation, data, rebased } = change;
+  const before = found ?? change.previous;
+  if (rebased !== null) {
+    const fields = Object.keys(rebased.data ?? {});
+    return { result: null, rebased: { ...rebased, data: Object.fromEntries(fields.map((f) => [f, made[f] ?? null])) } };
+  }
+  if (operation === 'insert' && found === null) return { result: sameJson(made, data) ? null : made, rebased };
+  const written = effectOf({ operation: 'update', data, previous: before, result: made, rebased: null }).data ?? {};
+  if (operation === 'insert') return { result: sameJson(written, data) ? null : written, rebased };
+  const result = { ...previous, ...written };
+  return { result: sameJson(result, { ...previous, ...data }) ? null : result, rebased };
+}
+
+async function refuseBroken(context: RepairContext, cause: Change, { broken }: Replayed): Promise<void> {
+  if (broken.length === 0) return;
+  throw hasDependents(cause, await changesBySeq(context, broken.slice(0, LISTED_DEPENDENTS)), broken.length);
+}
+
+async function writeCorrections({ session }: RepairContext, { corrections }: Replayed): Promise<void> {
+  if (corrections.length === 0) return;
+  await session.run(
+    `UPDATE local_changes c SET previous = NULLIF(i.p, 'null'), result = NULLIF(i.r, 'null')
+     FROM jsonb_to_recordset($1::jsonb) AS i(s bigint, p jsonb, r jsonb) WHERE c.seq = ANY ($2::bigint[]) AND c.seq = i.s`,
+    [
+      JSON.stringify(corrections.map(({ seq, previous, result }) => ({ s: seq, p: previous, r: result }))),
+      asArray(corrections.map(({ seq }) => seq)),
+    ],
+  );
+}
+
+/** A value that the table refuses, in words that name the change; anything else as it was thrown. */
+export function asRefused(context: RepairContext, change: Change, action: string, error: unknown): unknown {
+  const { entityType, entityId, id } = change;
+  const say = (why: string): string => `${nameOf(change)} was not ${action}. ${why}`;
+  if (error instanceof ChangeFailure) {
+    const code = error.code === 'KEY_MISMATCH' || error.code === 'UNKNOWN_COLUMN' ? error.code : 'CONSTRAINT_VIOLATION';
+    return new LocalDataError(code, say(error.message), { id, entityType, entityId, ...error.concerns });
+  }
+  if (!(error instanceof SqlError) || !/^(22|23|P0)/.test(error.sqlState)) return error;
+  const parent = missingParent(change, context.entityTypes, error);
+  const type = context.entityTypes.get(entityType);
+  const why = parent === undefined ? explain(change, type, error) : describeMissing(change, parent);
+  const details = { id, entityType, entityId, sqlState: error.sqlState, constraint: error.constraint ?? null };
+  return new LocalDataError('CONSTRAINT_VIOLATION', say(why), details, { cause: error });
 }
 
 export async function currentEntity(
   context: RepairContext,
-  entityType: string,
-  entityId: string,
+  { entityType, entityId }: EntityName,
 ): Promise<Entity | null> {
   const type = context.entityTypes.get(entityType);
   if (type === undefined) return null;

@@ -56,19 +56,24 @@ import { recordApplied } from '../db/record-applied.ts';
 import { discardChange, previewDiscard, restoreChange } from '../db/discard-changes.ts';
 import { editChange, retryChange, retryFailed } from '../db/repair-changes.ts';
 import type { RepairContext } from '../db/repair-context.ts';
-import { undoImport } from '../db/undo-import.ts';
+import { isStillImported, undoImport } from '../db/undo-import.ts';
 import { type RetryLimits, RetrySchedule } from '../db/retry-schedule.ts';
 import { SqlError } from '../db/sql-error.ts';
 import * as entityApi from '../entities/entity-api.ts';
 import { importEntities } from '../entities/import/import-entities.ts';
 import { countEntities, queryEntities } from '../entities/query-entities.ts';
 import { createSampleData } from '../entities/sample-data.ts';
-import { NO_SYNC, type LocalDataSync, type SyncState } from '../protocol/sync-state.ts';
+import { undoChange } from '../entities/undo-change.ts';
+import { NO_SYNC, type SyncState } from '../protocol/sync-state.ts';
+import type { LocalDataSync } from '../sync/local-data-sync.ts';
 import { underConditions } from '../sync/network-conditions.ts';
 import { SyncEngine } from '../sync/sync-engine.ts';
 import type { OpenTransport } from '../sync/transport.ts';
 import { type LocalDataStores, createStores, publishCommit, resetStores } from '../stores/local-data-stores.ts';
 import type { CallOptions, LocalData } from './local-data.ts';
+
+/** Milliseconds for which a repair waits for the server's answer to what it is about. */
+const ANSWER_WAIT = 10_000;
 
 export interface EngineParts {
   readonly opened: OpenedDatabase;
@@ -98,6 +103,8 @@ export class LocalDataEngine implements LocalData {
   readonly #sync: SyncEngine;
   #syncState: SyncState = NO_SYNC;
   #openMs = 0;
+  /** Counts commits. */
+  #committed = 0;
   #capturedUpTo = 0;
   #capturedPending = false;
   #schemaPending = false;
@@ -109,6 +116,7 @@ export class LocalDataEngine implements LocalData {
     this.#disk = new DiskSpace(parts.opened.dataDir);
     this.#random = parts.random ?? Math.random;
     this.#commits = new CommitLog(this.#entityTypes, parts.onBackgroundError);
+    this.#commits.listen(({ changes }) => void (this.#committed += changes.length > 0 ? 1 : 0));
     const isIdle = (): boolean => this.#closing === undefined && this.#commits.processor !== 'processing';
     this.#maintenance = new Maintenance(this.#database, parts.clock, isIdle, parts.onBackgroundError);
     this.#processor = new ChangeProcessor({
@@ -369,7 +377,7 @@ export class LocalDataEngine implements LocalData {
   }
 
   editChange(id: string, data: JsonObject): Promise<Change> {
-    return this.#repair((context) => editChange(context, id, data));
+    return this.#repairSettled((context) => editChange(context, id, data));
   }
 
   previewDiscard(id: string): Promise<DiscardPreview> {
@@ -377,11 +385,18 @@ export class LocalDataEngine implements LocalData {
   }
 
   discardChange(id: string, options: DiscardOptions = {}): Promise<Change> {
-    return this.#repair((context) => discardChange(context, id, options.withDependents ?? false));
+    return this.#repairSettled((context) => discardChange(context, id, options.withDependents ?? false));
   }
 
   restoreChange(id: string): Promise<Change> {
     return this.#repair((context) => restoreChange(context, id));
+  }
+
+  undoChange(id: string): Promise<Change> {
+    return this.#repair((context) => {
+      const writeContext = (transactionId: string | null) => this.#writeContext(context.session, transactionId);
+      return undoChange({ ...context, writeContext }, id);
+    });
   }
 
   async importEntities(
@@ -407,10 +422,12 @@ export class LocalDataEngine implements LocalData {
         entity_type: string;
         file: string;
         started_at: number;
-        undone_at: number | null;
+        undone: boolean;
         recorded: number;
       }>(
-        `SELECT i.label, i.entity_type, i.file, i.started_at, i.undone_at,
+        `SELECT i.label, i.entity_type, i.file, i.started_at,
+           i.undone_at IS NOT NULL AND NOT EXISTS (
+             SELECT FROM local_changes c WHERE c.label = i.label AND ${isStillImported('c')}) AS undone,
            (SELECT count(*) FROM local_changes c WHERE c.label = i.label) AS recorded
          FROM local_data.imports i ORDER BY i.started_at DESC LIMIT 1000`,
       ),
@@ -421,12 +438,12 @@ export class LocalDataEngine implements LocalData {
       file: row.file,
       startedAt: row.started_at,
       rowsRecorded: row.recorded,
-      undone: row.undone_at !== null,
+      undone: row.undone,
     }));
   }
 
   undoImport(label: string): Promise<UndoImportReport> {
-    return this.#repair((context) => undoImport(context, label));
+    return this.#repairSettled((context) => undoImport(context, label));
   }
 
   /** Safe to call again: tables that are there stay, and changes are recorded once. */
@@ -504,6 +521,23 @@ export class LocalDataEngine implements LocalData {
     }, signal);
   }
 
+  /** Where the server's answer is on its way, it is waited for, and decides. */
+  async #repairSettled<T>(work: (context: RepairContext) => Promise<T>): Promise<T> {
+    const { clock } = this.#parts;
+    const until = clock.now() + ANSWER_WAIT;
+    const timeLeft = (): number => Math.min(ANSWER_WAIT, until - clock.now());
+    for (;;) {
+      const seen = this.#committed;
+      try {
+        return await this.#repair(work);
+      } catch (error) {
+        if (!LocalDataError.isCode(error, 'SENDING_IN_DOUBT')) throw error;
+        const isSettled = (): boolean => this.#committed !== seen;
+        if (!(await this.#sync.whenSettled(isSettled, timeLeft()))) throw error;
+      }
+    }
+  }
+
   async #repair<T>(work: (context: RepairContext) => Promise<T>): Promise<T> {
     return this.#write(async (session) => {
       const draft = new CommitDraft();
@@ -517,6 +551,7 @@ export class LocalDataEngine implements LocalData {
           transactionId,
           entityTypes: this.#entityTypes,
           maxPayloadBytes,
+          newId: () => this.#newId(),
           ...this.#reasonContext(),
         });
       });

@@ -20,6 +20,7 @@ import { loadMore } from './commands/load-more.ts';
 import { networkConditions } from './commands/network-conditions.ts';
 import { openEntities } from './commands/open-entities.ts';
 import { openEntity } from './commands/open-entity.ts';
+import { openSyncRules } from './commands/open-sync-rules.ts';
 import { pauseProcessing } from './commands/pause-processing.ts';
 import { processNow } from './commands/process-now.ts';
 import { recordChange } from './commands/record-change.ts';
@@ -38,6 +39,7 @@ import { showLog } from './commands/show-log.ts';
 import { showReceipt } from './commands/show-receipt.ts';
 import { showSyncStatus } from './commands/show-sync-status.ts';
 import { signIn } from './commands/sign-in.ts';
+import { syncActions } from './commands/sync-actions.ts';
 import { syncNow } from './commands/sync-now.ts';
 import { takeTheirs } from './commands/take-theirs.ts';
 import { tryAgain } from './commands/try-again.ts';
@@ -92,6 +94,8 @@ const definitions: { readonly [Id in CommandId]: CommandDefinition<Id> } = {
   'localData.sync.goOnline': goOnline,
   'localData.sync.signIn': signIn,
   'localData.sync.showStatus': showSyncStatus,
+  'localData.sync.actions': syncActions,
+  'localData.sync.openRules': openSyncRules,
   'localData.sync.verify': verifyAgainstServer,
   'localData.sync.networkConditions': networkConditions,
   'localData.changes.loadMore': loadMore,

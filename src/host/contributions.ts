@@ -1,6 +1,5 @@
 // Every command, setting, view, menu entry and context key, declared once; package.json's `contributes` is generated
 // from this file. Must not import `vscode`, since the generator runs in plain Node.
-import { CONFLICT_POLICIES } from '../protocol/sync-state.ts';
 import type { ChangesElement, GroupId } from './changes-view/elements.ts';
 
 /** The argument types are carried by `args` alone, which has no value at run time. */
@@ -26,6 +25,12 @@ export interface EntityTarget {
 export interface GivenServer {
   readonly url?: string;
   readonly token?: string;
+}
+
+/** Where a rule of synchronisation is written; see sync/sync-rules.ts. */
+export interface RulePlace {
+  readonly source: 'file' | 'setting';
+  readonly at: readonly (string | number)[];
 }
 
 function command<Args extends readonly unknown[] = readonly []>(
@@ -80,6 +85,8 @@ export const COMMANDS = {
   'localData.sync.goOnline': command('Go Online', { icon: '$(debug-continue)' }),
   'localData.sync.signIn': command<readonly [server?: GivenServer]>('Sign In…', { icon: '$(key)' }),
   'localData.sync.showStatus': command('Show Sync Status', { icon: '$(info)' }),
+  'localData.sync.actions': command('Sync Actions…'),
+  'localData.sync.openRules': command<readonly [place?: RulePlace]>('Open Sync Rules', { icon: '$(law)' }),
   'localData.sync.verify': command('Verify Against Server', { icon: '$(checklist)' }),
   'localData.sync.networkConditions': command('Network Conditions…', { icon: '$(beaker)' }),
   'localData.changes.loadMore': command<readonly [group?: GroupId]>('Load More', onChange),
@@ -108,6 +115,10 @@ export const CONTAINER_ID = 'localData';
 export const CHANGES_VIEW_ID = 'localData.changes';
 
 /** Schemes of the documents this extension provides. */
+/** Of a workspace; what it may say is in sync/sync-rules.ts. */
+export const RULES_FILE = '.localdata/localdata.json';
+export const RULES_SETTING = 'localData.sync.rules';
+
 export const SCHEMES = {
   /** Payloads of changes, editable. */
   edit: 'local-data-change',
@@ -120,8 +131,6 @@ export const SCHEMES = {
 export interface SettingContribution {
   readonly type: 'string' | 'number' | 'boolean' | 'object';
   readonly default: string | number | boolean | object;
-  /** Of an object: what each of its values is. */
-  readonly additionalProperties?: object;
   readonly markdownDescription: string;
   readonly minimum?: number;
   readonly maximum?: number;
@@ -202,14 +211,6 @@ export const SETTINGS = {
     scope: 'resource',
     markdownDescription:
       'How entity types take part in synchronisation, by type; `*` stands for all that are not named. `"sync": false` keeps a type on this machine; `"conflicts"` says what becomes of a field that was written here and on the server. `.localdata/localdata.json` of the workspace may say the same under `"sync"`, and wins.',
-    additionalProperties: {
-      type: 'object',
-      additionalProperties: false,
-      properties: {
-        sync: { type: 'boolean', default: true },
-        conflicts: { type: 'string', enum: CONFLICT_POLICIES, default: 'merge' },
-      },
-    },
   },
 } as const satisfies Record<string, SettingContribution>;
 export type SettingId = keyof typeof SETTINGS;

@@ -7,10 +7,13 @@ import {
   CONTEXT_KEYS,
   type CommandContribution,
   type CommandId,
+  RULES_FILE,
+  RULES_SETTING,
   SCHEMES,
   SETTINGS,
   type SettingContribution,
 } from './contributions.ts';
+import { rulesJsonSchema } from './sync/sync-rules.ts';
 
 type MenuEntry = { command: CommandId; when?: string; group?: string };
 
@@ -19,6 +22,9 @@ const ready = `${CONTEXT_KEYS.state} == ready`;
 const isState = (kind: string) => `${CONTEXT_KEYS.state} == ${kind}`;
 const can = (capability: string) => `${inChanges} && viewItem =~ /\\b${capability}\\b/`;
 const link = (title: string, command: string) => `[${title}](command:${command})`;
+
+/** Of the workspace's file; written beside the manifest. */
+export const RULES_FILE_SCHEMA = 'media/localdata.schema.json';
 
 export function manifest(): Record<string, unknown> {
   return {
@@ -45,9 +51,13 @@ export function manifest(): Record<string, unknown> {
       configuration: {
         title: 'Local Data',
         properties: Object.fromEntries(
-          settings().map(([id, { restricted: _, ...setting }], order) => [id, { ...setting, order }]),
+          settings().map(([id, { restricted: _, ...setting }], order) => [
+            id,
+            { ...(id === RULES_SETTING ? rulesJsonSchema() : {}), ...setting, order },
+          ]),
         ),
       },
+      jsonValidation: [{ fileMatch: RULES_FILE, url: `./${RULES_FILE_SCHEMA}` }],
       keybindings: keybindings(),
       menus: menus(),
       views: { [CONTAINER_ID]: [{ id: CHANGES_VIEW_ID, name: 'Changes', icon: 'media/local-data.svg' }] },
@@ -109,7 +119,8 @@ function viewTitle(): MenuEntry[] {
     ['localData.sync.signIn', `${sync} == sign-in-needed`, '1_sync@3'],
     ['localData.sync.verify', connected, '1_sync@4'],
     ['localData.sync.networkConditions', connected, '1_sync@5'],
-    ['localData.sync.disconnect', connected, '1_sync@6'],
+    ['localData.sync.openRules', connected, '1_sync@6'],
+    ['localData.sync.disconnect', connected, '1_sync@7'],
     ['localData.import', ready, '2_data@1'],
     ['localData.undoImport', ready, '2_data@2'],
     ['localData.registerEntityType', ready, '2_data@3'],

@@ -4,7 +4,7 @@
 import * as z from 'zod';
 import { CHANGE_STATUSES, type JsonObject, type JsonValue, type Operation } from './changes.ts';
 import type { CommitEvent, ImportProgress, StoreSnapshot } from './engine.ts';
-import { CONFLICT_POLICIES, type LocalDataSync } from './sync-state.ts';
+import { CONFLICT_POLICIES, MISSING_DECISIONS } from './sync-state.ts';
 import { type ErrorDetails, ERROR_CODES, LocalDataError, type SerializedError } from './errors.ts';
 
 /** No message may be larger; what would be is refused (requests) or comes in parts (rows, events). */
@@ -85,6 +85,7 @@ const networkConditionsSchema = z.object({
   lostRequests: share,
   lostAnswers: share,
   errorStatus: z.number().int().min(400).max(599).optional(),
+  errorCode: z.enum(['EPOCH_CHANGED', 'HISTORY_CHANGED']).optional(),
   errors: share,
   stopped: z.boolean().optional(),
 });
@@ -137,6 +138,7 @@ export const ENGINE_METHODS = {
   previewDiscard: repeated(z.tuple([text])),
   discardChange: reported(z.tuple([text, z.object({ withDependents: z.boolean().optional() }).optional()])),
   restoreChange: reported(z.tuple([text])),
+  undoChange: reported(z.tuple([text])),
   importEntities: { ...reported(z.tuple([importOptions, callOptions.optional()]), 'supervised'), callOptionsAt: 1 },
   listImports: repeated(z.tuple([])),
   undoImport: reported(z.tuple([text]), 'supervised'),
@@ -163,21 +165,34 @@ export const ENGINE_METHODS = {
   'sync.state': repeated(z.tuple([])),
   'sync.setRules': repeated(z.tuple([syncRulesSchema])),
   'sync.setNetworkConditions': repeated(z.tuple([networkConditionsSchema.nullable()])),
-  'sync.verify': reported(z.tuple([z.object({ repair: z.boolean().optional() }).optional()]), 'supervised'),
+  'sync.verify': {
+    ...reported(z.tuple([callOptions.extend({ repair: z.boolean().optional() }).optional()]), 'supervised'),
+    callOptionsAt: 0,
+    endsByItself: true,
+  },
   'sync.conflicts': repeated(z.tuple([])),
   'sync.resolve': reported(
     z.tuple([text, z.union([z.object({ keep: z.enum(['mine', 'theirs']) }), z.object({ data: payload })])]),
   ),
   'sync.receipt': repeated(z.tuple([text])),
+  'sync.missingEntities': repeated(z.tuple([z.object({ limit: count.optional() }).optional()])),
+  'sync.decideMissing': reported(z.tuple([z.enum(MISSING_DECISIONS)]), 'supervised'),
 } as const satisfies Readonly<Record<string, MethodDefinition>>;
 
 export type RemoteMethod = keyof typeof ENGINE_METHODS;
 export type RemoteInput<Method extends RemoteMethod> = z.infer<(typeof ENGINE_METHODS)[Method]['input']>;
 
+/** Names of `data.sync` that are in the list; the engine's side does not compile where one is not of it. */
+export type SyncMethod = RemoteMethod extends infer Method
+  ? Method extends `sync.${infer Name}`
+    ? Name
+    : never
+  : never;
+
 /** The part of a method's name behind `sync.`; undefined for methods of the face itself. */
-export function syncMethodOf(method: RemoteMethod): keyof LocalDataSync | undefined {
-  // The list names methods of LocalDataSync only; the engine's side does not compile otherwise.
-  return method.startsWith('sync.') ? (method.slice('sync.'.length) as keyof LocalDataSync) : undefined;
+export function syncMethodOf(method: RemoteMethod): SyncMethod | undefined {
+  // The type is made from the same names.
+  return method.startsWith('sync.') ? (method.slice('sync.'.length) as SyncMethod) : undefined;
 }
 
 /** Widened from the list, for code that handles any method. */

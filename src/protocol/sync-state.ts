@@ -1,6 +1,6 @@
 // What a person and a program see of synchronisation: its state, conflicts and how they are resolved, what a comparison
 // with the server found, and the conditions a developer may put on the network. Plain data only; crosses the thread.
-import type { Change, Entity, JsonObject, JsonValue, Operation } from './changes.ts';
+import type { Entity, JsonObject, JsonValue, Operation } from './changes.ts';
 
 /**
  * `not-configured` no server; `connecting` asks the server who it is; `snapshot` receives all entities; `synced` nothing
@@ -32,6 +32,8 @@ export interface SyncState {
   readonly conflicts: number;
   /** Remote changes that could not be applied here. */
   readonly setAside: number;
+  /** Entities that the server's earlier history had and its new one lacks: kept here, until a person decides. */
+  readonly missing: number;
   /** Changes on the wire. */
   readonly inFlight: number;
   /** Changes acknowledged a second, over the last seconds; 0 when nothing moves. */
@@ -40,6 +42,8 @@ export interface SyncState {
   readonly version: number;
   /** Milliseconds since epoch of the last answer, of the last change accepted and of the last change received. */
   readonly lastAnswerAt: number | null;
+  /** Milliseconds from a request that need not wait at the server to its answer, the last time. */
+  readonly lastRoundTripMs: number | null;
   readonly lastPushAt: number | null;
   readonly lastPullAt: number | null;
   /** When the server is tried again, while it cannot be reached. */
@@ -65,10 +69,12 @@ export const NO_SYNC: SyncState = {
   refused: 0,
   conflicts: 0,
   setAside: 0,
+  missing: 0,
   inFlight: 0,
   pushedPerSecond: 0,
   version: 0,
   lastAnswerAt: null,
+  lastRoundTripMs: null,
   lastPushAt: null,
   lastPullAt: null,
   nextTryAt: null,
@@ -84,8 +90,9 @@ export interface ConnectOptions {
   /** The space; default the one the token names. */
   readonly space?: string;
   /**
-   * What to do when the server has another history than this database (`SYNC_SERVER_CHANGED`): `start-anew` takes what
-   * the server has and sends what is here and not there; a backup is written first.
+   * What to do when the server has another history than this database (`SYNC_SERVER_CHANGED`), because it was reset or put
+   * back to an earlier state: `start-anew` takes what the server has, and sends what it never had; of what it had before
+   * and lacks now a person is asked ({@link SyncState.missing}). A backup is written first.
    */
   readonly onServerChanged?: 'refuse' | 'start-anew';
 }
@@ -142,6 +149,27 @@ export interface ConflictResolution {
 
 export type Resolve = { readonly keep: 'mine' | 'theirs' } | { readonly data: JsonObject };
 
+/** An entity that the server's earlier history had and its new one lacks. */
+export interface MissingEntity {
+  readonly entityType: string;
+  readonly entityId: string;
+}
+
+/** Sent to the server as they are, or removed here. */
+export const MISSING_DECISIONS = ['send', 'remove'] as const;
+export type MissingDecision = (typeof MISSING_DECISIONS)[number];
+
+/** One that could not be removed, and why; it stays, and so does the question. */
+export interface RefusedMissing extends MissingEntity {
+  readonly reason: string;
+}
+
+export interface MissingOutcome {
+  readonly decided: number;
+  /** The first 1,000. */
+  readonly refused: RefusedMissing[];
+}
+
 /** When a change was what; milliseconds since epoch, null where not yet. */
 export interface Receipt {
   readonly savedAt: number;
@@ -180,32 +208,9 @@ export interface NetworkConditions {
   readonly lostAnswers?: number;
   /** Answered instead of the server by this HTTP status, for a share of requests. */
   readonly errorStatus?: number;
+  /** Of a 409: which history has changed, the server's as a whole (the default) or its past after it was put back. */
+  readonly errorCode?: 'EPOCH_CHANGED' | 'HISTORY_CHANGED';
   readonly errors?: number;
   /** Nothing goes through. */
   readonly stopped?: boolean;
-}
-
-/** The part of the face that is about the server. */
-export interface LocalDataSync {
-  /** Binds this database to the server's space, or takes up again with another token; resolves when it is in contact. */
-  connect(options: ConnectOptions): Promise<SyncState>;
-  /** Ends contact and forgets the server's address; what the database has of the server stays, so that the same can be connected again. */
-  disconnect(): Promise<void>;
-  /** Pushes and pulls now, whatever it waits for; resolves when what can go has gone, gives the state then. */
-  syncNow(): Promise<SyncState>;
-  /** Works offline until {@link goOnline}. */
-  goOffline(): Promise<void>;
-  goOnline(): Promise<void>;
-  /** Resolves when nothing waits that can go, and everything the server has is here. Rejects where a person is needed. */
-  whenSynced(): Promise<void>;
-  state(): Promise<SyncState>;
-  setRules(rules: SyncRules): Promise<void>;
-  setNetworkConditions(conditions: NetworkConditions | null): Promise<void>;
-  /** Compares with the server by hashes, entities without what still waits; with `repair`, takes what the server has. */
-  verify(options?: { readonly repair?: boolean }): Promise<VerifyReport>;
-  /** Changes that wait for a person to resolve their conflict, oldest first; at most 1,000. */
-  conflicts(): Promise<Change[]>;
-  /** Resolves one; gives the change as it is then. */
-  resolve(changeId: string, resolve: Resolve): Promise<Change>;
-  receipt(changeId: string): Promise<Receipt>;
 }

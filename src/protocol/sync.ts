@@ -11,6 +11,8 @@ export const PROTOCOL_HEADER = 'local-data-protocol';
 export const SYNC_LIMITS = {
   /** Changes of a push, rows of a page. */
   changes: 1_000,
+  /** Rows that a client takes from one answer: a page holds more than was asked for where a transaction goes on. */
+  answerRows: 10_000,
   /** Bytes of a request's or answer's body. */
   bodyBytes: 8 * 1024 * 1024,
   /** Bytes of one change's data. */
@@ -19,6 +21,10 @@ export const SYNC_LIMITS = {
   idLength: 200,
   entityTypeLength: 200,
   entityIdLength: 1_000,
+  /** Changes that one change can name as those it must come after. */
+  after: 100,
+  /** Fields that one change can take out of a document. */
+  removed: 1_000,
   /** Seconds a pull may wait for something new. */
   waitSeconds: 55,
   /** A change's timestamp is clamped to the server's time plus this many milliseconds. */
@@ -70,12 +76,19 @@ export const pushedChangeSchema = z.strictObject({
   entityId,
   operation: z.enum(OPERATIONS),
   data: jsonObject.nullable(),
+  /** Fields that an update takes out of an entity which has no columns for them, a document; they count as written. */
+  removed: z.array(z.string().max(SYNC_LIMITS.entityTypeLength)).max(SYNC_LIMITS.removed).optional(),
   /** The version of the entity that the change was made on; 0 when there was none. */
   baseVersion: version,
   /** Hybrid logical clock, milliseconds since epoch: for last-write-wins, never for order. */
   timestamp: milliseconds,
   /** Changes of one transaction stand together in a push, and are applied together or not at all. */
   transactionId: z.string().min(1).max(SYNC_LIMITS.idLength).nullable(),
+  /**
+   * Ids of changes without which this one must not land, such as the insert of the entity that it refers to. Where one of
+   * them stands earlier in the same push and was not applied, this one is `held`; an id that does not is passed over.
+   */
+  after: z.array(changeId).max(SYNC_LIMITS.after).optional(),
 });
 export type PushedChange = z.infer<typeof pushedChangeSchema>;
 
@@ -128,7 +141,7 @@ export const pushResultSchema = z.discriminatedUnion('outcome', [
     message: z.string(),
     field: z.string().optional(),
   }),
-  /** Something earlier of its lane, or a member of its transaction, was not applied. */
+  /** Something earlier of its lane, a member of its transaction, or a change that it must come after was not applied. */
   z.object({ outcome: z.literal('held'), id: changeId, by: changeId }),
 ]);
 export type PushResult = z.infer<typeof pushResultSchema>;
@@ -136,7 +149,7 @@ export type PushResult = z.infer<typeof pushResultSchema>;
 export const pushResponseSchema = z.object({
   epoch: z.string(),
   serverTime: milliseconds,
-  results: z.array(pushResultSchema),
+  results: z.array(pushResultSchema).max(SYNC_LIMITS.changes),
 });
 export type PushResponse = z.infer<typeof pushResponseSchema>;
 
@@ -173,7 +186,7 @@ export const pullResponseSchema = z.object({
   /**
    * Each is checked by {@link feedChangeSchema} on its own, so that one strange change is set aside and the feed goes on.
    */
-  changes: z.array(z.unknown()),
+  changes: z.array(z.unknown()).max(SYNC_LIMITS.answerRows),
   /** Where the next pull goes on. */
   cursor: z.string().min(1).max(2_000),
   /** The version that the cursor stands for. */
@@ -203,7 +216,7 @@ export const snapshotResponseSchema = z.object({
   epoch: z.string(),
   serverTime: milliseconds,
   /** Each is checked by {@link snapshotEntitySchema} on its own. */
-  entities: z.array(z.unknown()),
+  entities: z.array(z.unknown()).max(SYNC_LIMITS.answerRows),
   /** Entities of the space when the snapshot began; for progress. */
   total: z.number().int().nonnegative(),
   /** Null on the last page. */
@@ -225,17 +238,19 @@ export const DIGEST_BUCKETS = 256;
 export const digestResponseSchema = z.object({
   epoch: z.string(),
   version,
-  buckets: z.array(
-    z.object({
-      bucket: z
-        .number()
-        .int()
-        .min(0)
-        .max(DIGEST_BUCKETS - 1),
-      count: z.number().int().positive(),
-      digest: z.string(),
-    }),
-  ),
+  buckets: z
+    .array(
+      z.object({
+        bucket: z
+          .number()
+          .int()
+          .min(0)
+          .max(DIGEST_BUCKETS - 1),
+        count: z.number().int().positive(),
+        digest: z.string(),
+      }),
+    )
+    .max(DIGEST_BUCKETS),
 });
 export type DigestResponse = z.infer<typeof digestResponseSchema>;
 
@@ -243,7 +258,7 @@ export type DigestResponse = z.infer<typeof digestResponseSchema>;
 export const bucketResponseSchema = z.object({
   epoch: z.string(),
   version,
-  entities: z.array(snapshotEntitySchema),
+  entities: z.array(snapshotEntitySchema).max(SYNC_LIMITS.answerRows),
   next: z.string().max(4_000).nullable(),
 });
 export type BucketResponse = z.infer<typeof bucketResponseSchema>;
@@ -254,29 +269,33 @@ export const healthSchema = z.object({
   protocols: z.array(z.number().int()),
 });
 
-/** Codes of errors that concern a request as a whole. Clients act on status and code, never on the text. */
-export const SYNC_ERROR_CODES = [
-  'INVALID_REQUEST',
-  'UNAUTHENTICATED',
-  'TOKEN_EXPIRED',
-  'FORBIDDEN',
-  'NOT_FOUND',
-  'METHOD_NOT_ALLOWED',
-  'REQUEST_TIMEOUT',
-  /** 409: another history than the client's; it starts from a snapshot. */
-  'EPOCH_CHANGED',
-  /** 409: the same epoch, but not the change that the cursor names at its version: the server was put back. */
-  'HISTORY_CHANGED',
-  /** 410: the feed no longer reaches back to the cursor. */
-  'CURSOR_EXPIRED',
-  'PAYLOAD_TOO_LARGE',
-  'UNSUPPORTED_MEDIA_TYPE',
-  'UNSUPPORTED_PROTOCOL',
-  'TOO_MANY_REQUESTS',
-  'INTERNAL',
-  'UNAVAILABLE',
-] as const;
-export type SyncErrorCode = (typeof SYNC_ERROR_CODES)[number];
+/**
+ * Codes of errors that concern a request as a whole, and the status that each comes with. Clients act on status and code, never
+ * on the text. Below 500 nothing was done; with 500 and 503 nobody knows.
+ */
+export const SYNC_ERROR_STATUS = {
+  INVALID_REQUEST: 400,
+  UNAUTHENTICATED: 401,
+  TOKEN_EXPIRED: 401,
+  FORBIDDEN: 403,
+  NOT_FOUND: 404,
+  METHOD_NOT_ALLOWED: 405,
+  REQUEST_TIMEOUT: 408,
+  /** Another history than the client's; it starts from a snapshot. */
+  EPOCH_CHANGED: 409,
+  /** The same epoch, but not the change that the cursor names at its version: the server was put back. */
+  HISTORY_CHANGED: 409,
+  /** The feed no longer reaches back to the cursor. */
+  CURSOR_EXPIRED: 410,
+  PAYLOAD_TOO_LARGE: 413,
+  UNSUPPORTED_MEDIA_TYPE: 415,
+  UNSUPPORTED_PROTOCOL: 426,
+  TOO_MANY_REQUESTS: 429,
+  INTERNAL: 500,
+  UNAVAILABLE: 503,
+} as const;
+export type SyncErrorCode = keyof typeof SYNC_ERROR_STATUS;
+export const SYNC_ERROR_CODES = Object.keys(SYNC_ERROR_STATUS) as readonly SyncErrorCode[];
 
 /** The body of every answer that is no success. `Retry-After` comes as a header, in seconds. */
 export const syncErrorSchema = z.object({

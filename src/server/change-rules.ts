@@ -105,7 +105,13 @@ function checkSchema(schema: z.ZodType, entityType: string, after: JsonObject): 
 }
 
 export type ReadChange =
-  | { readonly kind: 'change'; readonly change: PushedChange; readonly bytes: number }
+  | {
+      readonly kind: 'change';
+      readonly change: PushedChange;
+      /** JSON of its data, made once for all who need it. */
+      readonly json: string;
+      readonly bytes: number;
+    }
   | {
       readonly kind: 'unreadable';
       readonly id: string;
@@ -121,14 +127,15 @@ export function readChange(value: unknown, changeBytes: number): ReadChange {
   const change = parsed.data;
   const wrong = checkShape(change) ?? checkTexts(change);
   if (wrong !== null) return unreadable(change, wrong);
-  const bytes = change.data === null ? 4 : Buffer.byteLength(JSON.stringify(change.data));
+  const json = JSON.stringify(change.data);
+  const bytes = Buffer.byteLength(json);
   if (bytes > changeBytes) {
     return unreadable(
       change,
       refusal('CHANGE_TOO_LARGE', `The change has ${bytes} bytes of data; ${changeBytes} are allowed.`, 'data'),
     );
   }
-  return { kind: 'change', change, bytes };
+  return { kind: 'change', change, json, bytes };
 }
 
 /** What names an entity among all of a space. */

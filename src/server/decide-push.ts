@@ -1,6 +1,6 @@
 // What becomes of a pushed batch: from the changes, the entities they touch and the ids known, to one result for each change
 // and the rows to write. Pure: no database, no clock, no randomness; the same input gives the same decision.
-import { createHash } from 'node:crypto';
+import { hash } from 'node:crypto';
 import { canonicalJson, sameJson } from '../protocol/canonical-json.ts';
 import type { JsonObject, JsonValue, Operation } from '../protocol/changes.ts';
 import { type FieldWrite, type PushResult, type PushedChange, SYNC_LIMITS } from '../protocol/sync.ts';
@@ -17,6 +17,13 @@ export interface PresentEntity {
   readonly data: JsonObject | null;
   readonly whole: FieldWrite;
   readonly fields: ReadonlyMap<string, FieldWrite>;
+}
+
+/** One that the push has written. */
+export interface WrittenEntity extends PresentEntity {
+  /** JSON of its data; null where it is deleted. */
+  readonly json: string | null;
+  readonly bytes: number;
 }
 
 export interface KnownChange {
@@ -49,8 +56,9 @@ export interface AppliedChange {
   readonly change: PushedChange;
   /** What it came to: an insert of an entity that was there is an update. */
   readonly operation: Operation;
-  readonly entity: JsonObject | null;
-  readonly data: JsonObject | null;
+  /** JSON of the entity after it, and of what it wrote; null for a delete. */
+  readonly entityJson: string | null;
+  readonly dataJson: string | null;
   readonly timestamp: number;
   readonly entityBytes: number;
   readonly dataBytes: number;
@@ -62,7 +70,7 @@ export interface PushDecision {
   readonly version: number;
   readonly applied: readonly AppliedChange[];
   /** Each touched entity once, as it is after the push. */
-  readonly entities: readonly PresentEntity[];
+  readonly entities: readonly WrittenEntity[];
   readonly remembered: readonly { readonly id: string; readonly version: number; readonly payloadHash: string }[];
 }
 
@@ -70,7 +78,7 @@ export interface PushDecision {
 interface Draft {
   version: number;
   bytes: number;
-  readonly entities: Map<string, PresentEntity>;
+  readonly entities: Map<string, WrittenEntity>;
   readonly known: Map<string, KnownChange>;
   readonly applied: AppliedChange[];
 }
@@ -79,6 +87,14 @@ interface Draft {
 interface Unit {
   readonly transactionId: string | null;
   readonly members: readonly { readonly index: number; readonly read: ReadChange }[];
+}
+
+/** What of this push was not applied so far, and so holds up others. */
+interface Stopped {
+  /** The id of the change that each lane waits for. */
+  readonly lanes: Map<string, string>;
+  /** The ids of all changes that were not applied. */
+  readonly ids: Set<string>;
 }
 
 type Verdict =
@@ -95,20 +111,20 @@ type Verdict =
 
 export async function decidePush(input: PushInput): Promise<PushDecision> {
   const done: Draft = { version: input.version, bytes: 0, entities: new Map(), known: new Map(), applied: [] };
-  const stoppedLanes = new Map<string, string>();
+  const stopped: Stopped = { lanes: new Map(), ids: new Set() };
   const results: PushResult[] = [];
   const units = unitsOf(input.changes);
   const split = splitTransactions(units);
   for (const unit of units) {
     const draft: Draft = { version: done.version, bytes: 0, entities: new Map(), known: new Map(), applied: [] };
     const isSplit = unit.transactionId !== null && split.has(unit.transactionId);
-    const outcome = await decideUnit(input, unit, isSplit, done, draft, stoppedLanes);
+    const outcome = await decideUnit(input, unit, isSplit, done, draft, stopped);
     for (const [position, { index }] of unit.members.entries()) {
       const result = outcome.results[position];
       if (result !== undefined) results[index] = result;
     }
     if (outcome.stoppedBy === null) keep(draft, done);
-    else stopLanes(unit, outcome.stoppedBy, stoppedLanes);
+    else stop(unit, outcome.stoppedBy, stopped);
   }
   return {
     results,
@@ -154,11 +170,11 @@ async function decideUnit(
   isSplit: boolean,
   done: Draft,
   draft: Draft,
-  stoppedLanes: ReadonlyMap<string, string>,
+  stopped: Stopped,
 ): Promise<UnitOutcome> {
   const results: PushResult[] = [];
   for (const [position, { read }] of unit.members.entries()) {
-    const result = isSplit ? splitResult(read) : await decideOne(input, read, done, draft, stoppedLanes);
+    const result = isSplit ? splitResult(read) : await decideOne(input, read, done, draft, stopped);
     results.push(result);
     if (result.outcome === 'applied' || result.outcome === 'duplicate') continue;
     const by = result.id;
@@ -191,15 +207,18 @@ async function decideOne(
   read: ReadChange,
   done: Draft,
   draft: Draft,
-  stoppedLanes: ReadonlyMap<string, string>,
+  stopped: Stopped,
 ): Promise<PushResult> {
   if (read.kind === 'unreadable') return rejected(read.id, read.refusal);
   const { change } = read;
   const lane = laneOf(change);
-  const known = draft.known.get(change.id) ?? done.known.get(change.id) ?? input.known.get(change.id);
+  const knownAs = (id: string) => draft.known.get(id) ?? done.known.get(id) ?? input.known.get(id);
+  const known = knownAs(change.id);
   const payloadHash = hashOfPayload(change);
   if (known !== undefined) return resultOfKnown(change, known, payloadHash);
-  const stopper = stoppedLanes.get(lane);
+  // An id that was applied stays applied, also where the same id came once more with something else.
+  const missing = change.after?.find((id) => stopped.ids.has(id) && knownAs(id) === undefined);
+  const stopper = stopped.lanes.get(lane) ?? missing;
   if (stopper !== undefined) return heldBy(read, stopper);
   const present = draft.entities.get(lane) ?? done.entities.get(lane) ?? input.entities.get(lane);
   const verdict = judge(input, change, present, draft.version + 1);
@@ -214,7 +233,7 @@ async function decideOne(
       draft.known.set(change.id, { version: draft.version, payloadHash });
       return { outcome: 'applied', id: change.id, version: draft.version };
     case 'write': {
-      const refused = await checkWrite(input, read.bytes, change, present?.data ?? null, verdict, draft);
+      const refused = await checkWrite(input, read, present?.data ?? null, verdict, draft);
       if (refused !== null) return rejected(change.id, refused);
       draft.known.set(change.id, { version: draft.version, payloadHash });
       return { outcome: 'applied', id: change.id, version: draft.version };
@@ -231,13 +250,15 @@ function resultOfKnown(change: PushedChange, known: KnownChange, payloadHash: st
 /** Takes the write into the draft unless something speaks against the entity that it makes. */
 async function checkWrite(
   input: PushInput,
-  dataBytes: number,
-  change: PushedChange,
+  { change, json, bytes: dataBytes }: Extract<ReadChange, { kind: 'change' }>,
   before: JsonObject | null,
   { operation, data, after }: Extract<Verdict, { kind: 'write' }>,
   draft: Draft,
 ): Promise<Refusal | null> {
-  const entityBytes = after.data === null ? 0 : Buffer.byteLength(JSON.stringify(after.data));
+  // Most changes write what they carry, and most inserts carry the entity.
+  const dataJson = data === null ? null : data === change.data ? json : JSON.stringify(data);
+  const entityJson = after.data === null ? null : after.data === data ? dataJson : JSON.stringify(after.data);
+  const entityBytes = entityJson === null ? 0 : Buffer.byteLength(entityJson);
   if (entityBytes > input.limits.entityBytes) {
     return refusal(
       'ENTITY_TOO_LARGE',
@@ -257,13 +278,13 @@ async function checkWrite(
   if (refused !== null) return refused;
   draft.bytes = bytes;
   draft.version += 1;
-  draft.entities.set(laneOf(change), after);
+  draft.entities.set(laneOf(change), { ...after, json: entityJson, bytes: entityBytes });
   draft.applied.push({
     version: draft.version,
     change,
     operation,
-    entity: after.data,
-    data,
+    entityJson,
+    dataJson,
     timestamp: after.timestamp,
     entityBytes,
     dataBytes,
@@ -311,9 +332,11 @@ function judgeUpdate(change: PushedChange, present: PresentEntity | undefined, w
       refusal: refusal('MISSING', 'The entity is not there; an update needs one. Send an insert.'),
     };
   }
-  const conflicts = conflictsOf(Object.keys(fieldsThatDiffer(data, present.data)), change, present, write);
+  const { data: entity } = present;
+  const gone = (change.removed ?? []).filter((field) => Object.hasOwn(entity, field));
+  const conflicts = conflictsOf([...Object.keys(fieldsThatDiffer(data, entity)), ...gone], change, present, write);
   if (conflicts.size > 0) return { kind: 'conflict', fields: conflicts, present };
-  return patch(change, present, present.data, data, write);
+  return patch(change, present, entity, data, write);
 }
 
 function judgeDelete(change: PushedChange, present: PresentEntity | undefined, write: FieldWrite): Verdict {
@@ -333,8 +356,10 @@ function patch(
   write: FieldWrite,
 ): Verdict {
   const fields = new Map(present.fields);
-  for (const field of Object.keys(data)) fields.set(field, write);
-  const after = written(change, write, { ...entity, ...data }, present.whole, fields);
+  const removed = new Set(change.operation === 'update' ? change.removed : []);
+  for (const field of [...Object.keys(data), ...removed]) fields.set(field, write);
+  const patched = Object.entries({ ...entity, ...data }).filter(([field]) => !removed.has(field));
+  const after = written(change, write, Object.fromEntries(patched), present.whole, fields);
   return { kind: 'write', operation: 'update', data, after };
 }
 
@@ -405,10 +430,11 @@ function keep(draft: Draft, done: Draft): void {
 }
 
 /** Later changes of the lanes wait for the change at fault, or for the member itself where it stands in its own way. */
-function stopLanes(unit: Unit, stoppedBy: string, stoppedLanes: Map<string, string>): void {
+function stop(unit: Unit, stoppedBy: string, stopped: Stopped): void {
   for (const { read } of unit.members) {
+    stopped.ids.add(idOf(read));
     const lane = read.kind === 'change' ? laneOf(read.change) : read.lane;
-    if (lane !== null && !stoppedLanes.has(lane)) stoppedLanes.set(lane, stoppedBy);
+    if (lane !== null && !stopped.lanes.has(lane)) stopped.lanes.set(lane, stoppedBy);
   }
 }
 
@@ -421,10 +447,10 @@ function ownValue(entity: JsonObject, field: string): JsonValue {
 }
 
 /** What makes two changes of one id the same: what they do, not what they were based on. */
-function hashOfPayload({ entityType, entityId, operation, data }: PushedChange): string {
-  return sha256(canonicalJson([entityType, entityId, operation, data]));
+function hashOfPayload({ entityType, entityId, operation, data, removed = [] }: PushedChange): string {
+  return sha256(canonicalJson([entityType, entityId, operation, data, ...removed]));
 }
 
 export function sha256(text: string): string {
-  return createHash('sha256').update(text).digest('hex');
+  return hash('sha256', text);
 }

@@ -24,6 +24,12 @@ Environment:
 
 type Environment = Readonly<Record<string, string | undefined>>;
 
+/** What is set to nothing is not set: containers pass on what they do not have as an empty text. */
+function given(environment: Environment, name: string): string | undefined {
+  const value = environment[name];
+  return value === '' ? undefined : value;
+}
+
 try {
   await main(process.argv.slice(2), process.env);
 } catch (error) {
@@ -55,24 +61,26 @@ async function printToken(args: string[], environment: Environment): Promise<voi
 }
 
 async function serve(environment: Environment): Promise<void> {
-  const logger = pino({ level: environment['LOG_LEVEL'] ?? 'info' });
+  const logger = pino({ level: given(environment, 'LOG_LEVEL') ?? 'info' });
   const secret = secretOf(environment);
   const jwks = keysOf(environment);
   const { databaseUrl, dataDir } = placeOf(environment);
   if (secret !== undefined && secret.length < 32) {
     logger.warn({}, 'LOCAL_DATA_SECRET has fewer than 32 characters; a longer one cannot be guessed');
   }
+  // From the start: a signal that comes while it starts, or as it says where it is, must find somebody who hears it.
+  const stopped = stopAsked();
   const server = await startServer({
     ...(databaseUrl === undefined ? { dataDir } : { databaseUrl }),
     ...(secret === undefined ? {} : { secret }),
     ...(jwks === undefined ? {} : { jwks }),
-    port: portOf(environment['PORT']),
-    host: environment['HOST'] ?? '127.0.0.1',
+    port: portOf(given(environment, 'PORT')),
+    host: given(environment, 'HOST') ?? '127.0.0.1',
     logger,
   });
   console.log(`Local Data's sync server is at ${server.url}`);
   console.log(databaseUrl === undefined ? `Its data are in ${dataDir}` : 'Its data are in Postgres');
-  await stopAsked();
+  await stopped;
   console.log('Stopping: those who wait are answered');
   await server.close();
 }
@@ -90,18 +98,19 @@ async function stopAsked(): Promise<void> {
 }
 
 function placeOf(environment: Environment): { databaseUrl?: string; dataDir: string } {
-  const dataDir = resolve(environment['DATA_DIR'] ?? DEFAULT_DATA_DIR);
-  const databaseUrl = environment['DATABASE_URL'];
-  if (databaseUrl === undefined || databaseUrl === '') return { dataDir };
-  if (environment['DATA_DIR'] !== undefined) throw new Error('DATABASE_URL and DATA_DIR are two places; give one.');
+  const chosen = given(environment, 'DATA_DIR');
+  const dataDir = resolve(chosen ?? DEFAULT_DATA_DIR);
+  const databaseUrl = given(environment, 'DATABASE_URL');
+  if (databaseUrl === undefined) return { dataDir };
+  if (chosen !== undefined) throw new Error('DATABASE_URL and DATA_DIR are two places; give one.');
   return { databaseUrl, dataDir };
 }
 
 /** Beside the data directory, for its owner's eyes alone: the same over starts, so that tokens stay good. */
 function secretOf(environment: Environment): string | undefined {
-  const given = environment['LOCAL_DATA_SECRET'];
-  if (given !== undefined && given !== '') return given;
-  if (environment['LOCAL_DATA_JWKS'] !== undefined) return undefined;
+  const secret = given(environment, 'LOCAL_DATA_SECRET');
+  if (secret !== undefined) return secret;
+  if (given(environment, 'LOCAL_DATA_JWKS') !== undefined) return undefined;
   const { databaseUrl, dataDir } = placeOf(environment);
   if (databaseUrl !== undefined) {
     throw new Error(
@@ -115,14 +124,14 @@ function secretOf(environment: Environment): string | undefined {
 }
 
 function keysOf(environment: Environment): JSONWebKeySet | URL | undefined {
-  const place = environment['LOCAL_DATA_JWKS'];
-  if (place === undefined || place === '') return undefined;
+  const place = given(environment, 'LOCAL_DATA_JWKS');
+  if (place === undefined) return undefined;
   if (/^https?:\/\//.test(place)) return new URL(place);
   return JSON.parse(readFileSync(place, 'utf8')) as JSONWebKeySet;
 }
 
 function portOf(text: string | undefined): number {
-  if (text === undefined || text === '') return DEFAULT_PORT;
+  if (text === undefined) return DEFAULT_PORT;
   const port = Number(text);
   if (/^\d+$/.test(text) && port <= 65_535) return port;
   throw new Error(`PORT is "${text}"; a port is a number from 1 to 65535, or 0 for any that is free.`);

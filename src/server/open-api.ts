@@ -2,7 +2,9 @@
 import { z } from 'zod';
 import {
   PROTOCOL_HEADER,
+  SYNC_ERROR_STATUS,
   SYNC_PROTOCOL_VERSION,
+  type SyncErrorCode,
   bucketResponseSchema,
   digestResponseSchema,
   feedChangeSchema,
@@ -19,7 +21,6 @@ import {
   spaceNameSchema,
   syncErrorSchema,
 } from '../protocol/sync.ts';
-import { STATUS_OF_CODE } from './sync-request-error.ts';
 
 type Json = Readonly<Record<string, unknown>>;
 
@@ -156,8 +157,7 @@ function paths(): Json {
   };
 }
 
-type Code = keyof typeof STATUS_OF_CODE;
-const ANY_REQUEST: readonly Code[] = [
+const ANY_REQUEST: readonly SyncErrorCode[] = [
   'INVALID_REQUEST',
   'UNAUTHENTICATED',
   'TOKEN_EXPIRED',
@@ -168,11 +168,14 @@ const ANY_REQUEST: readonly Code[] = [
   'UNAVAILABLE',
 ];
 
-function operation(operationId: string, summary: string, success: SchemaName, codes: readonly Code[]): Json {
-  const byStatus = new Map<number, Code[]>();
-  const all: Code[] = [...ANY_REQUEST, ...codes];
+function operation(operationId: string, summary: string, success: SchemaName, codes: readonly SyncErrorCode[]): Json {
+  const byStatus = new Map<number, SyncErrorCode[]>();
+  const all: SyncErrorCode[] = [...ANY_REQUEST, ...codes];
   if (codes.includes('EPOCH_CHANGED')) all.push('HISTORY_CHANGED');
-  for (const code of all) byStatus.set(STATUS_OF_CODE[code], [...(byStatus.get(STATUS_OF_CODE[code]) ?? []), code]);
+  for (const code of all) {
+    const status = SYNC_ERROR_STATUS[code];
+    byStatus.set(status, [...(byStatus.get(status) ?? []), code]);
+  }
   const failures = [...byStatus]
     .sort(([a], [b]) => a - b)
     .map(([status, codes]) => [status, answer(codes.join(' or '), 'Error')]);

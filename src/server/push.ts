@@ -18,6 +18,7 @@ import {
   type KnownChange,
   type PresentEntity,
   type PushDecision,
+  type WrittenEntity,
   decidePush,
   sha256,
 } from './decide-push.ts';
@@ -26,10 +27,13 @@ import { CONFLICT_BYTES, type ServerLimits } from './server-limits.ts';
 import { type GrownFeed, feedChangeJson } from './read-feed.ts';
 import { type SpaceOrigin, createSpace, lockSpace, readIdAt } from './spaces.ts';
 import { type EntityRow, STATEMENTS, type SpaceRow } from './statements.ts';
-import type { SqlSession, SqlTransaction, Store } from './store.ts';
+import type { SqlSession, SqlTransaction, SqlValue, Store } from './store.ts';
 import { SyncRequestError } from './sync-request-error.ts';
 import { withTimeLimit } from './time-limit.ts';
 import type { TokenHolder } from './tokens.ts';
+
+/** All changes of a push may take so many times the limit of one to be validated. */
+const VALIDATE_TIMES = 4;
 
 export interface PushParts {
   readonly store: Store;
@@ -120,13 +124,13 @@ function grownFeed(space: string, row: SpaceRow, clientId: string, { applied }: 
   };
 }
 
-function jsonOf({ version, change, operation, entity, data, timestamp }: AppliedChange, clientId: string): string {
+function jsonOf(
+  { version, change, operation, entityJson, dataJson, timestamp }: AppliedChange,
+  clientId: string,
+): string {
   const { id, entityType, entityId, transactionId } = change;
-  return feedChangeJson(
-    { version, id, clientId, entityType, entityId, operation, timestamp, transactionId },
-    entity === null ? null : JSON.stringify(entity),
-    data === null ? null : JSON.stringify(data),
-  );
+  const head = { version, id, clientId, entityType, entityId, operation, timestamp, transactionId };
+  return feedChangeJson(head, entityJson, dataJson);
 }
 
 function readPush(space: string, limits: ServerLimits, body: unknown): Push {
@@ -213,24 +217,33 @@ function refuser(
   clientId: string,
 ): { refuse?: NonNullable<Parameters<typeof decidePush>[0]['refuse']> } {
   if (validate === undefined) return {};
+  const { validateMs } = limits;
+  let spentMs = 0;
   return {
     refuse: async (change, before, after): Promise<Refusal | null> => {
+      if (spentMs > VALIDATE_TIMES * validateMs) throw tooSlowToCheck();
       const proposed = { space, clientId, subject, change, before, after };
-      const answer = await withTimeLimit(clock, limits.validateMs, async () => validate(proposed)).catch(
-        (cause: unknown) => {
-          throw new SyncRequestError(
-            'UNAVAILABLE',
-            'What checks changes here gave no answer. Nothing was applied.',
-            { headers: { 'retry-after': '2' } },
-            { cause },
-          );
-        },
-      );
+      const started = clock.now();
+      const answer = await withTimeLimit(clock, validateMs, async () => validate(proposed)).catch((cause: unknown) => {
+        throw new SyncRequestError(
+          'UNAVAILABLE',
+          'What checks changes here gave no answer. Nothing was applied.',
+          { headers: { 'retry-after': '2' } },
+          { cause },
+        );
+      });
+      spentMs += clock.now() - started;
       return answer === null || answer === undefined
         ? null
         : refusal(answer.code ?? 'REFUSED', answer.reason, answer.field);
     },
   };
+}
+
+/** Others wait for the space meanwhile. A client that hears 413 sends fewer. */
+function tooSlowToCheck(): SyncRequestError {
+  const message = 'Checking this many changes takes too long. Nothing was applied; send fewer at once.';
+  return new SyncRequestError('PAYLOAD_TOO_LARGE', message, { field: 'changes' });
 }
 
 /** The answer has an end as well; a client that hears 413 sends fewer. */
@@ -259,10 +272,10 @@ function write(
   { entities, applied, remembered, version }: PushDecision,
 ): void {
   if (entities.length > 0) {
-    session.send(STATEMENTS.writeEntities, [space, `[${entities.map(entityJson).join(',')}]`, now]);
+    session.send(STATEMENTS.writeEntities, [space, now, ...columnsOf(entities, ENTITY_COLUMNS)]);
   }
   if (applied.length > 0) {
-    session.send(STATEMENTS.appendFeed, [space, `[${applied.map(feedJson).join(',')}]`, now, clientId]);
+    session.send(STATEMENTS.appendFeed, [space, now, clientId, ...columnsOf(applied, FEED_COLUMNS)]);
   }
   if (remembered.length > 0) {
     const rows = remembered.map(({ id, version, payloadHash }) => ({ id, version, payload_hash: payloadHash }));
@@ -274,48 +287,45 @@ function write(
   }
 }
 
-function entityJson(entity: PresentEntity): string {
-  const data = entity.data === null ? null : JSON.stringify(entity.data);
-  const fields = Object.fromEntries([...entity.fields].map(([field, last]) => [field, keptOf(last)]));
-  return JSON.stringify({
-    entity_type: entity.entityType,
-    entity_id: entity.entityId,
-    version: entity.version,
-    timestamp: entity.timestamp,
-    client_id: entity.clientId,
-    deleted: entity.data === null,
-    data: entity.data,
-    fields: [keptOf(entity.whole), fields],
-    hash: entity.data === null ? '' : sha256(canonicalJson(entity.data)),
-    bucket: Number.parseInt(sha256(laneOf(entity)).slice(0, 2), 16),
-    bytes: data === null ? 0 : Buffer.byteLength(data),
-  });
+type Column<T> = (row: T) => string | number | boolean | null;
+
+function columnsOf<T>(rows: readonly T[], columns: readonly Column<T>[]): SqlValue[] {
+  return columns.map((column) => rows.map(column));
 }
+
+/** In the order of the statement. */
+const ENTITY_COLUMNS: readonly Column<WrittenEntity>[] = [
+  ({ entityType }) => entityType,
+  ({ entityId }) => entityId,
+  ({ version }) => version,
+  ({ timestamp }) => timestamp,
+  ({ clientId }) => clientId,
+  ({ data }) => data === null,
+  ({ json }) => json,
+  ({ whole, fields }) => {
+    return JSON.stringify([
+      keptOf(whole),
+      Object.fromEntries([...fields].map(([field, last]) => [field, keptOf(last)])),
+    ]);
+  },
+  ({ data }) => (data === null ? '' : sha256(canonicalJson(data))),
+  (entity) => Number.parseInt(sha256(laneOf(entity)).slice(0, 2), 16),
+  ({ bytes }) => bytes,
+];
+
+const FEED_COLUMNS: readonly Column<AppliedChange>[] = [
+  ({ version }) => version,
+  ({ change }) => change.id,
+  ({ change }) => change.entityType,
+  ({ change }) => change.entityId,
+  ({ operation }) => operation,
+  ({ entityJson }) => entityJson,
+  ({ dataJson }) => dataJson,
+  ({ timestamp }) => timestamp,
+  ({ change }) => change.transactionId,
+  ({ entityBytes, dataBytes }) => entityBytes + dataBytes,
+];
 
 function keptOf({ version, clientId, timestamp }: FieldWrite): KeptWrite {
   return [version, clientId, timestamp];
-}
-
-function feedJson({
-  version,
-  change,
-  operation,
-  entity,
-  data,
-  timestamp,
-  entityBytes,
-  dataBytes,
-}: AppliedChange): string {
-  return JSON.stringify({
-    version,
-    id: change.id,
-    entity_type: change.entityType,
-    entity_id: change.entityId,
-    operation,
-    entity,
-    data,
-    timestamp,
-    transaction_id: change.transactionId,
-    bytes: entityBytes + dataBytes,
-  });
 }

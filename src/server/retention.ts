@@ -31,6 +31,7 @@ export interface RetentionParts extends Partial<RetentionOptions> {
 const DEFAULTS: RetentionOptions = { feedDays: 30, feedRows: 1_000_000, idDays: FEWEST_ID_DAYS, everyMs: 3_600_000 };
 /** Rows that one statement takes: no push waits long for a space that is being cleared. */
 const STEP = 5_000;
+
 export class Retention {
   readonly #parts: RetentionParts;
   readonly #options: RetentionOptions;
@@ -43,6 +44,10 @@ export class Retention {
     const { feedDays, feedRows, idDays, everyMs } = { ...DEFAULTS, ...parts };
     if (!(idDays >= FEWEST_ID_DAYS)) {
       throw new TypeError(`retention.idDays is ${idDays}; ids are known for ${FEWEST_ID_DAYS} days at least.`);
+    }
+    // Whoever is too old for the ids must be too old for the feed as well, or a change could take effect twice.
+    if (feedDays > idDays) {
+      throw new TypeError(`retention.feedDays is ${feedDays} and more than idDays, which is ${idDays}; raise idDays.`);
     }
     if (!(feedDays > 0 && feedRows > 0 && everyMs > 0)) {
       throw new TypeError('retention.feedDays, feedRows and everyMs must be more than 0.');
@@ -89,7 +94,7 @@ export class Retention {
     const [mine] = await store.run(STATEMENTS.takeRetentionTurn, [space, clock.now(), due]);
     if (mine === undefined) return;
     const oldest = clock.now() - this.#options.idDays * DAY;
-    while ((await this.#clearFeed(space)) && !this.#isClosed);
+    while (await this.#clearFeed(space)) if (this.#isClosed) return;
     const ids = await this.#forget(STATEMENTS.forgetIds, space, oldest);
     const tombstones = await this.#forget(STATEMENTS.forgetTombstones, space, oldest);
     const help = 'Rows that retention took.';

@@ -25,7 +25,7 @@ export interface ServerLimits {
 
 const MEGABYTE = 1024 * 1024;
 
-/** A page holds this much, and then one more row or the rest of its transaction: below the protocol's body together. */
+/** A page holds this much, and then one more row or the rest of its transaction: what clients read at once is above both. */
 export const PAGE_BYTES = 3 * MEGABYTE;
 /** Entities that a push's conflicts give back. */
 export const CONFLICT_BYTES = 6 * MEGABYTE;
@@ -35,7 +35,8 @@ const DEFAULTS: ServerLimits = {
   bodyBytes: SYNC_LIMITS.bodyBytes,
   changeBytes: SYNC_LIMITS.changeBytes,
   entityBytes: 2 * MEGABYTE,
-  transactionBytes: 4 * MEGABYTE,
+  // What a client sends of one transaction, 4 MiB, once as changes and once as the entities that they make.
+  transactionBytes: 10 * MEGABYTE,
   waitSeconds: SYNC_LIMITS.waitSeconds,
   requestsPerSecond: 200,
   requestsAtOnce: 400,

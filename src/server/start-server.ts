@@ -27,6 +27,8 @@ export interface StartServerOptions extends Omit<ServerAppOptions, 'store'> {
   readonly host?: string;
   /** Connections to Postgres. Default 10, and one that listens. */
   readonly connections?: number;
+  /** Milliseconds that Postgres may take for a statement, waiting for a lock included. Default 15,000. */
+  readonly statementMs?: number;
   /** Milliseconds that closing waits for what runs. Default 10,000. */
   readonly closeMs?: number;
 }
@@ -39,11 +41,12 @@ export interface RunningServer {
 }
 
 export async function startServer(options: StartServerOptions): Promise<RunningServer> {
+  const { requestMs } = completeLimits(options.limits);
   const store = await openServerStore(options);
   let app: ServerApp | null = null;
   try {
     app = createServerApp({ ...options, store });
-    const server = createHttpServer(app, completeLimits(options.limits).requestMs);
+    const server = createHttpServer(app, requestMs);
     await listen(server, options.port ?? 0, options.host ?? '127.0.0.1');
     return running(server, app, store, options);
   } catch (error) {
@@ -53,7 +56,7 @@ export async function startServer(options: StartServerOptions): Promise<RunningS
   }
 }
 
-type Place = Pick<StartServerOptions, 'databaseUrl' | 'dataDir' | 'memory' | 'connections' | 'clock'>;
+type Place = Pick<StartServerOptions, 'databaseUrl' | 'dataDir' | 'memory' | 'connections' | 'statementMs' | 'clock'>;
 
 /** With its tables made; whoever opens it closes it. For a server without sockets, see createServerApp. */
 export async function openServerStore(place: Place): Promise<Store> {
@@ -68,7 +71,7 @@ export async function openServerStore(place: Place): Promise<Store> {
 }
 
 async function openStore(options: Place): Promise<Store> {
-  const { databaseUrl, dataDir, memory = false, connections, clock = systemServerClock } = options;
+  const { databaseUrl, dataDir, memory = false, connections, statementMs, clock = systemServerClock } = options;
   const chosen = [databaseUrl !== undefined, dataDir !== undefined, memory].filter(Boolean).length;
   if (chosen !== 1) {
     throw new TypeError('Where are the data to be? Give one of databaseUrl, dataDir and memory: true.');
@@ -79,6 +82,7 @@ async function openStore(options: Place): Promise<Store> {
     clock,
     serverId: randomUUID(),
     ...(connections === undefined ? {} : { connections }),
+    ...(statementMs === undefined ? {} : { statementMs }),
   });
 }
 

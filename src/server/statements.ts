@@ -98,26 +98,24 @@ export const STATEMENTS = {
         WHERE space = $1 AND entity_type = k.entity_type AND entity_id = k.entity_id OFFSET 0
       ) e`,
   },
+  /** `$2` the time, then a list for each column: a third less of the database's time than rows as JSON (measured). */
   writeEntities: {
     name: 'write_entities',
     text: `INSERT INTO ${SCHEMA}.entities (space, entity_type, entity_id, version, timestamp, client_id, deleted, data,
         fields, hash, bucket, bytes, at)
-      SELECT $1, r.entity_type, r.entity_id, r.version, r.timestamp, r.client_id, r.deleted, r.data, r.fields, r.hash,
-        r.bucket, r.bytes, $3
-      FROM json_to_recordset($2::json) AS r (entity_type text, entity_id text, version bigint, timestamp bigint,
-        client_id text, deleted boolean, data jsonb, fields json, hash text, bucket smallint, bytes integer)
+      SELECT $1, r.*, $2 FROM unnest($3::text[], $4::text[], $5::bigint[], $6::bigint[], $7::text[], $8::boolean[],
+        $9::jsonb[], $10::json[], $11::text[], $12::smallint[], $13::integer[]) AS r
       ON CONFLICT (space, entity_type, entity_id) DO UPDATE SET version = excluded.version,
         timestamp = excluded.timestamp, client_id = excluded.client_id, deleted = excluded.deleted, data = excluded.data,
         fields = excluded.fields, hash = excluded.hash, bytes = excluded.bytes, at = excluded.at`,
   },
+  /** `$2` the time and `$3` the client, then a list for each column. */
   appendFeed: {
     name: 'append_feed',
-    text: `INSERT INTO ${SCHEMA}.feed (space, version, id, client_id, entity_type, entity_id, operation, entity, data,
-        timestamp, transaction_id, bytes, at)
-      SELECT $1, r.version, r.id, $4, r.entity_type, r.entity_id, r.operation, r.entity, r.data, r.timestamp,
-        r.transaction_id, r.bytes, $3
-      FROM json_to_recordset($2::json) AS r (version bigint, id text, entity_type text, entity_id text, operation text,
-        entity json, data json, timestamp bigint, transaction_id text, bytes integer)`,
+    text: `INSERT INTO ${SCHEMA}.feed (space, at, client_id, version, id, entity_type, entity_id, operation, entity, data,
+        timestamp, transaction_id, bytes)
+      SELECT $1, $2, $3, r.* FROM unnest($4::bigint[], $5::text[], $6::text[], $7::text[], $8::text[], $9::json[],
+        $10::json[], $11::bigint[], $12::text[], $13::integer[]) AS r`,
   },
   rememberIds: {
     name: 'remember_ids',

@@ -8,8 +8,9 @@ export interface Statement {
 }
 
 export type SqlRow = Readonly<Record<string, unknown>>;
-/** Lists of strings go as Postgres arrays; everything structured goes as JSON text. */
-export type SqlValue = string | number | boolean | null | readonly string[];
+type Plain = string | number | boolean | null;
+/** Lists go as Postgres arrays; everything structured goes as JSON text. */
+export type SqlValue = Plain | readonly Plain[];
 
 export interface SqlSession {
   /** int8 comes as number, json and jsonb as their text. The caller names the columns that its own SQL selects. */

@@ -81,7 +81,7 @@ export interface TokenReader {
 export function createTokenReader(options: TokenOptions, clock: ServerClock): TokenReader {
   const { secret, jwks, issuer, audience } = options;
   const shared = secret === undefined || secret === '' ? null : new TextEncoder().encode(secret);
-  const keys = jwks === undefined ? null : jwks instanceof URL ? createRemoteJWKSet(jwks) : createLocalJWKSet(jwks);
+  const keys = jwks === undefined ? null : jwks instanceof URL ? fetchedKeys(jwks) : createLocalJWKSet(jwks);
   if (shared === null && keys === null) {
     throw new TypeError(
       'The server needs a `secret` or `jwks` to check tokens with; without one anybody could come in.',
@@ -118,6 +118,26 @@ export function createTokenReader(options: TokenOptions, clock: ServerClock): To
   };
 }
 
+/** What is wrong with the token is told from what is wrong with the way to the keys: nobody needs another token for that. */
+function fetchedKeys(address: URL): JWTVerifyGetKey {
+  const fetched = createRemoteJWKSet(address);
+  return async (header, token) => {
+    try {
+      return await fetched(header, token);
+    } catch (error) {
+      if (KEY_FAULTS_OF_TOKENS.some((kind) => error instanceof kind)) throw error;
+      throw new SyncRequestError(
+        'UNAVAILABLE',
+        'The keys that tokens are checked with could not be fetched.',
+        { headers: { 'retry-after': '5' } },
+        { cause: error },
+      );
+    }
+  };
+}
+
+const KEY_FAULTS_OF_TOKENS = [errors.JWKSNoMatchingKey, errors.JWKSMultipleMatchingKeys, errors.JOSENotSupported];
+
 function keyGetter(keys: JWTVerifyGetKey | null): JWTVerifyGetKey {
   if (keys === null) throw unauthenticated('The token does not fit.');
   return keys;
@@ -144,11 +164,6 @@ function asRefusal(error: unknown): unknown {
   if (error instanceof SyncRequestError) return error;
   if (error instanceof errors.JWTExpired) {
     return new SyncRequestError('TOKEN_EXPIRED', 'The token has expired. Sign in again.', { headers: challenge });
-  }
-  if (error instanceof errors.JWKSTimeout) {
-    return new SyncRequestError('UNAVAILABLE', 'The keys that tokens are checked with could not be fetched.', {
-      headers: { 'retry-after': '5' },
-    });
   }
   return unauthenticated('The token does not fit.');
 }

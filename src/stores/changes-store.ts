@@ -52,21 +52,22 @@ function noneNewest(): Record<ChangeStatus, readonly Change[]> {
 
 /**
  * Takes touched changes out of the list of the status they had and puts them into that of the status they have. A list
- * that holds none of them and receives none stays the same array.
+ * that holds none of them and receives none stays the same array. A change is known by its place: an edit may give it
+ * another id.
  */
 function mergeNewest(
   newest: Readonly<Record<ChangeStatus, readonly Change[]>>,
   touched: readonly Change[],
   limit: number,
 ): Record<ChangeStatus, readonly Change[]> {
-  const touchedIds = new Set(touched.map((change) => change.id));
+  const touchedSeqs = new Set(touched.map((change) => change.seq));
   const merged = { ...newest };
   for (const status of CHANGE_STATUSES) {
     const list = newest[status];
     const arriving = touched.filter((change) => change.status === status);
-    const isHeld = list.some((change) => touchedIds.has(change.id));
+    const isHeld = list.some((change) => touchedSeqs.has(change.seq));
     if (arriving.length === 0 && !isHeld) continue;
-    const staying = isHeld ? list.filter((change) => !touchedIds.has(change.id)) : list;
+    const staying = isHeld ? list.filter((change) => !touchedSeqs.has(change.seq)) : list;
     merged[status] = join(arriving, staying, limit);
   }
   return merged;

@@ -1,8 +1,10 @@
 // Applies a page of the feed: bases, entities, the audit trail and the cursor move in the caller's one transaction. An
 // entity with local changes that wait becomes base + overlay. What cannot be applied here is set aside and shown; the
-// feed goes on.
+// feed goes on. Of an entity type that stays on this machine the bases move, and nothing else.
+import type { z } from 'zod';
 import type { ChangeStatus, Entity, Failure } from '../protocol/changes.ts';
 import { type FeedChange, feedChangeSchema } from '../protocol/sync.ts';
+import { releaseBlocked } from '../db/apply-changes.ts';
 import { type ChangeRow, laneOf, lightColumns, toChange } from '../db/change-row.ts';
 import type { CommitDraft } from '../db/commit-log.ts';
 import type { Session } from '../db/database.ts';
@@ -16,9 +18,12 @@ import {
   replayOverlay,
 } from '../db/entity-bases.ts';
 import type { EntityTypes } from '../db/entity-types.ts';
+import { settleDoubt } from '../db/in-doubt.ts';
 import { moveChanges } from '../db/move-changes.ts';
 import { SqlError } from '../db/sql-error.ts';
+import { meetAgain } from './missing-entities.ts';
 import { type Put, StillReferredTo, UnknownType, putEntities } from './put-entities.ts';
+import { refreshConflicts } from './refresh-conflicts.ts';
 import { setBinding } from './sync-binding.ts';
 
 export interface RemoteContext {
@@ -28,8 +33,15 @@ export interface RemoteContext {
   readonly now: number;
   readonly newId: () => string;
   readonly clientId: string;
-  /** Remote changes set aside so far: while there are none, nothing is looked for. */
+  /** Remote changes set aside so far, and conflicts: while there are none, nothing is looked for. */
   readonly setAside: number;
+  readonly conflicts: number;
+  /** Entity types whose bases move, and nothing else. */
+  readonly isLocalOnly: (entityType: string) => boolean;
+  /** Entities that a new history of the server lacks, so far: while there are none, nothing is looked for. */
+  readonly missing: number;
+  /** It is another number now. */
+  readonly tellMissing: () => void;
 }
 
 export interface FeedPage {
@@ -47,12 +59,12 @@ export async function applyFeedPage(context: RemoteContext, page: FeedPage): Pro
   const fresh = understood.filter((change) => change.version > (bases.get(laneOf(change))?.version ?? 0));
   const touched = lastOfEach(fresh, echoes);
   await moveBases(session, touched);
+  await meetAgain(context, touched);
   const refused = await putOnBases(context, touched, page.version);
-  await recordRemote(
-    context,
-    fresh.filter((change) => !echoes.has(change.id)),
-    { bases, refused },
-  );
+  await settleSetAside(context, touched, refused, 'also-strange');
+  const others = fresh.filter((change) => !echoes.has(change.id) && !context.isLocalOnly(change.entityType));
+  await recordRemote(context, others, { bases, refused });
+  if (context.conflicts > 0) await refreshConflicts(context, others);
   for (const one of strange) await recordStrange(context, one);
   await setBinding(session, { cursor: page.cursor, version: page.version, last_pull_at: now });
   if (page.changes.length > 0) {
@@ -64,23 +76,26 @@ export async function applyFeedPage(context: RemoteContext, page: FeedPage): Pro
   return fresh.length - [...echoes].length + strange.length;
 }
 
-interface StrangeChange {
+/** What the server sent and nobody can read. */
+export interface Strange {
+  readonly what: 'a change' | 'an entity';
   readonly value: unknown;
   readonly problem: string;
 }
 
-function readChanges(values: readonly unknown[]): { understood: FeedChange[]; strange: StrangeChange[] } {
+function readChanges(values: readonly unknown[]): { understood: FeedChange[]; strange: Strange[] } {
   const understood: FeedChange[] = [];
-  const strange: StrangeChange[] = [];
+  const strange: Strange[] = [];
   for (const value of values) {
     const read = feedChangeSchema.safeParse(value);
     if (read.success) understood.push(read.data);
-    else {
-      const [issue] = read.error.issues;
-      strange.push({ value, problem: `${issue?.path.join('.') ?? 'it'}: ${issue?.message ?? 'not valid'}` });
-    }
+    else strange.push({ what: 'a change', value, problem: problemOf(read.error) });
   }
   return { understood, strange };
+}
+
+export function problemOf({ issues: [issue] }: z.ZodError): string {
+  return `${issue?.path.join('.') ?? 'it'}: ${issue?.message ?? 'not valid'}`;
 }
 
 /** Our own changes in the feed are proof that the server applied them, also where its answer was lost. */
@@ -105,15 +120,18 @@ async function settleEchoes(context: RemoteContext, changes: readonly FeedChange
       [input, now],
     );
     for (const row of rows) draft.moved(row.was, toChange(row, { now, paused: false }));
+    const seqs = rows.map(({ seq }) => seq);
     await settleBefore(context, mine);
+    await releaseBlocked(session, seqs, draft, now);
+    await settleDoubt(session, seqs);
   }
   return new Set(known.map(({ id }) => id));
 }
 
 /**
- * The server takes a lane in order, so what stands before an echo was taken too, even where it changed nothing and so is in
+ * The server takes a lane in order, so what left before an echo was taken too, even where it changed nothing and so is in
  * no feed, such as the delete of what was not there; on top of the echo it would undo it here. Only echoes that come before the answer
- * can have such changes before them.
+ * can have such changes before them. What did not leave, because it was restored or corrected since, still has to.
  */
 async function settleBefore({ session, draft, now }: RemoteContext, mine: readonly FeedChange[]): Promise<void> {
   const input = JSON.stringify(mine.map(({ id, version }) => ({ id, v: version })));
@@ -124,7 +142,7 @@ async function settleBefore({ session, draft, now }: RemoteContext, mine: readon
       FROM jsonb_to_recordset($1::jsonb) AS i(id text, v bigint) JOIN local_changes o ON o.id = i.id
       WHERE o.origin <> 'remote' GROUP BY o.entity_type, o.entity_id) AS e`,
     where: `c.entity_type = e.t AND c.entity_id = e.n AND c.seq < e.s AND c.origin <> 'remote'
-      AND c.processed_local AND NOT c.processed_sync`,
+      AND c.processed_local AND NOT c.processed_sync AND c.seq IN (SELECT unnest(in_doubt) FROM local_data.sync_binding)`,
     params: [input, now],
   };
   await moveChanges(session, move, draft, { now, paused: false });
@@ -145,15 +163,16 @@ function lastOfEach(changes: readonly FeedChange[], echoes: ReadonlySet<string>)
 
 /**
  * Puts entities to their bases with what still waits on top; `version` is where the feed has come. Gives by lane why an
- * entity could not be put in place; it stays as it was.
+ * entity could not be put in place; it stays as it was. Types that stay on this machine are left alone.
  */
 export async function putOnBases(
   context: RemoteContext,
-  bases: readonly EntityBase[],
+  given: readonly EntityBase[],
   version: number,
   reload = false,
 ): Promise<ReadonlyMap<string, unknown>> {
   const { session, entityTypes, draft } = context;
+  const bases = given.filter(({ entityType }) => !context.isLocalOnly(entityType));
   const overlays = await readOverlay(session, bases, version);
   const puts = bases.map((base): Put => {
     const { entityType, entityId, data } = base;
@@ -226,35 +245,37 @@ async function putBaseAlone(
     fields: {},
     resolution: null,
   };
-  await moveChanges(
-    session,
-    {
-      from: 'applied',
-      set: 'error = $2, failure = $3::jsonb, conflict = $4::jsonb, attempts = 0, next_attempt_at = NULL',
-      where: 'c.seq = $1 AND NOT c.processed_sync',
-      params: [first.seq, failure.message, { ...failure }, JSON.stringify(conflict)],
-    },
-    draft,
-    { now, paused: false },
-  );
+  const move = {
+    set: `error = $2, failure = $3::jsonb, conflict = $4::jsonb, attempts = 0, next_attempt_at = NULL, blocked_by = NULL`,
+    where: 'c.seq = $1 AND NOT c.processed_sync',
+    params: [first.seq, failure.message, { ...failure }, JSON.stringify(conflict)],
+  };
+  // Also one that the server has refused, or that waits for such a one: it is no longer in the entity.
+  for (const from of ['applied', 'retrying', 'failed', 'blocked'] as const) {
+    if ((await moveChanges(session, { from, ...move }, draft, { now, paused: false })) > 0) break;
+  }
   return true;
 }
 
-/** What was set aside and is in place now, by whatever came since, is done. */
+const NOT_UNDERSTOOD = 'NOT_UNDERSTOOD';
+
+/** What was set aside and is in place now, by whatever came since, is done; what nobody can read, once a later one could be. */
 async function settleSetAside(
   context: RemoteContext,
   names: readonly EntityName[],
   refused: ReadonlyMap<string, unknown>,
+  which: 'readable' | 'also-strange' = 'readable',
 ): Promise<void> {
   if (context.setAside === 0) return;
-  const settled = names.filter((name) => !refused.has(laneOf(name)));
+  const settled = names.filter((name) => !refused.has(laneOf(name)) && !context.isLocalOnly(name.entityType));
+  const readable = which === 'readable' ? `AND c.failure->>'code' IS DISTINCT FROM '${NOT_UNDERSTOOD}'` : '';
   await moveChanges(
     context.session,
     {
       from: 'failed',
       set: 'error = NULL, failure = NULL, processed_local = true, applied_at = $2',
       using: 'jsonb_to_recordset($1::jsonb) AS n(t text, e text)',
-      where: `c.entity_type = n.t AND c.entity_id = n.e AND c.origin = 'remote'`,
+      where: `c.entity_type = n.t AND c.entity_id = n.e AND c.origin = 'remote' ${readable}`,
       params: [JSON.stringify(settled.map((name) => ({ t: name.entityType, e: name.entityId }))), context.now],
     },
     context.draft,
@@ -262,13 +283,17 @@ async function settleSetAside(
   );
 }
 
-/** Tries again what was set aside, all of it or that of one type. Gives how many are in place now. */
-export async function retrySetAside(context: RemoteContext, version: number, entityType?: string): Promise<number> {
-  const { session } = context;
+const TRIED_AT_ONCE = 1_000;
+
+/** Tries again what was set aside, as far as it may go by now. Gives how many are in place. */
+export async function retrySetAside(context: RemoteContext, version: number): Promise<number> {
+  const { session, entityTypes, isLocalOnly } = context;
+  const types = entityTypes.all().flatMap(({ entityType }) => (isLocalOnly(entityType) ? [] : [entityType]));
   const rows = await session.run<{ entity_type: string; entity_id: string }>(
     `SELECT DISTINCT entity_type, entity_id FROM local_changes c
-     WHERE c.status = 'failed' AND c.origin = 'remote' AND ($1::text IS NULL OR entity_type = $1) LIMIT 1000`,
-    [entityType ?? null],
+     WHERE c.status = 'failed' AND c.origin = 'remote' AND c.failure->>'code' IS DISTINCT FROM '${NOT_UNDERSTOOD}'
+       AND c.entity_type = ANY (ARRAY(SELECT jsonb_array_elements_text($1::jsonb))) LIMIT ${TRIED_AT_ONCE}`,
+    [JSON.stringify(types)],
   );
   const names = rows.map((row) => ({ entityType: row.entity_type, entityId: row.entity_id }));
   const bases = [...(await readBases(session, names)).values()];
@@ -310,28 +335,38 @@ async function recordRemote(
 
 const SHOWN_STRANGE_CHARACTERS = 10_000;
 
-/** A remote change that cannot be read is kept as it came, for a person to look at. */
-async function recordStrange(context: RemoteContext, { value, problem }: StrangeChange): Promise<void> {
+/** What cannot be read is kept as it came, for a person to look at; once, however often it comes. */
+export async function recordStrange(context: RemoteContext, { what, value, problem }: Strange): Promise<void> {
   const { session, draft, now, newId } = context;
-  const text = (field: string, otherwise: string): string => {
-    const found: unknown = typeof value === 'object' && value !== null ? Reflect.get(value, field) : undefined;
-    return typeof found === 'string' && found !== '' ? found.slice(0, 200).replaceAll('\u0000', '') : otherwise;
-  };
+  const { entityType = '?', entityId = '?' } = nameOf(value);
+  if (context.isLocalOnly(entityType)) return;
   const failure: Failure = {
     stage: 'pull',
     kind: 'permanent',
-    code: 'NOT_UNDERSTOOD',
-    message: `The server sent a change that cannot be read (${problem}). It is set aside; ask whoever runs the server.`,
+    code: NOT_UNDERSTOOD,
+    message: `The server sent ${what} that cannot be read (${problem}). It is set aside; ask whoever runs the server.`,
     at: now,
   };
   const raw = (JSON.stringify(value) ?? 'undefined').slice(0, SHOWN_STRANGE_CHARACTERS).replaceAll('\\u0000', '');
   const [row] = await session.run<ChangeRow>(
     `INSERT INTO local_changes AS c (id, entity_type, entity_id, operation, data, timestamp, processed_local, processed_sync,
        origin, accepted_at, error, failure)
-     VALUES ($1, $2, $3, 'update', $4::jsonb, $5, false, true, 'remote', $5, $6, $7::jsonb) RETURNING ${lightColumns('c')}`,
-    [newId(), text('entityType', '?'), text('entityId', '?'), { received: raw }, now, failure.message, { ...failure }],
+     SELECT $1, $2, $3, 'update', $4::jsonb, $5, false, true, 'remote', $5, $6, $7::jsonb
+     WHERE NOT EXISTS (SELECT FROM local_changes k WHERE k.entity_type = $2 AND k.entity_id = $3 AND k.status = 'failed'
+       AND k.origin = 'remote' AND k.data = $4::jsonb)
+     RETURNING ${lightColumns('c')}`,
+    [newId(), entityType, entityId, { received: raw }, now, failure.message, { ...failure }],
   );
   if (row !== undefined) draft.recorded(toChange(row, { now, paused: false }));
+}
+
+/** What it is about, as far as that can be told. */
+export function nameOf(value: unknown): Partial<EntityName> {
+  const text = (field: 'entityType' | 'entityId'): Partial<EntityName> => {
+    const found: unknown = typeof value === 'object' && value !== null ? Reflect.get(value, field) : undefined;
+    return typeof found === 'string' && found !== '' ? { [field]: found.slice(0, 200).replaceAll('\u0000', '') } : {};
+  };
+  return { ...text('entityType'), ...text('entityId') };
 }
 
 function failureOf(error: unknown, now: number): Failure {

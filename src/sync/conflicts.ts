@@ -15,6 +15,7 @@ import { sameJson } from '../protocol/canonical-json.ts';
 import type { FieldWrite, PushResult } from '../protocol/sync.ts';
 import type { Conflict, ConflictField, ConflictPolicy, ConflictResolution, Resolve } from '../protocol/sync-state.ts';
 import type { Rebased } from '../db/change-row.ts';
+import { without } from '../db/entity-bases.ts';
 
 export type ServerConflict = Extract<PushResult, { outcome: 'conflict' }>;
 
@@ -23,6 +24,8 @@ export interface ConflictingChange {
   readonly operation: Operation;
   /** The fields it writes; null for a delete. */
   readonly data: JsonObject | null;
+  /** Fields it takes out of a document. */
+  readonly removed: string[];
   /** The entity before it, here. */
   readonly previous: Entity | null;
   /** Where it was an insert, the entity it made, though it be sent as an update by now. */
@@ -51,8 +54,10 @@ export function settleByPolicy(
     const keepsMine = wholeIsMine(change, whole, policy);
     return settleWhole(change, conflict, keepsMine ? 'mine' : 'theirs', 'policy', now);
   }
-  const chosen: JsonObject = {};
-  for (const [field, sides] of Object.entries(conflict.fields)) chosen[field] = chooseField(change, sides, policy);
+  const chosen = new Map<string, JsonValue | undefined>();
+  for (const [field, sides] of Object.entries(conflict.fields)) {
+    chosen.set(field, chooseField(change, sides, sidesOf(field, change, conflict), policy));
+  }
   return settleFields(change, conflict, chosen, 'policy', now);
 }
 
@@ -74,7 +79,7 @@ export function describeConflict(
       theirTimestamp: timestamp,
     };
   }
-  const mine = operation === 'delete' ? null : { ...(previous ?? change.inserted), ...data };
+  const mine = operation === 'delete' ? null : without({ ...(previous ?? change.inserted), ...data }, change.removed);
   return {
     at: now,
     policy,
@@ -91,22 +96,23 @@ export function describeConflict(
 /** By a person: one side, or the entity as it is to be. */
 export function settleByPerson(change: ConflictingChange, conflict: Conflict, resolve: Resolve, now: number): Settled {
   if ('data' in resolve) {
-    const data = differing(resolve.data, conflict.theirs ?? {});
-    const operation = conflict.theirs === null ? ('insert' as const) : ('update' as const);
-    const sent = conflict.theirs === null ? resolve.data : data;
+    const { theirs, mine } = conflict;
+    // What is left out stays as the server has it.
+    const wanted = { ...theirs, ...resolve.data };
+    const sent = differing(wanted, theirs ?? {});
+    const operation = theirs === null ? ('insert' as const) : ('update' as const);
     const rebased = Object.keys(sent).length === 0 ? null : { operation, data: sent };
+    const written = Object.entries(change.data ?? mine ?? {});
     const lost = {
-      mine: differing(conflict.mine ?? {}, resolve.data),
-      theirs: differing(conflict.theirs ?? {}, resolve.data),
+      mine: Object.fromEntries(written.filter(([field, value]) => !sameJson(value, wanted[field]))),
+      theirs: differing(theirs ?? {}, wanted),
     };
     return { conflict: resolved(conflict, { by: 'person', outcome: 'merged', at: now, lost }), rebased };
   }
   const isWhole = Object.keys(conflict.fields).length === 0;
   if (isWhole) return settleWhole(change, conflict, resolve.keep, 'person', now);
-  const chosen: JsonObject = {};
-  for (const [field, sides] of Object.entries(conflict.fields)) {
-    chosen[field] = resolve.keep === 'mine' ? sides.mine : sides.theirs;
-  }
+  const chosen = new Map<string, JsonValue | undefined>();
+  for (const field of Object.keys(conflict.fields)) chosen.set(field, sidesOf(field, change, conflict)[resolve.keep]);
   return settleFields(change, conflict, chosen, 'person', now);
 }
 
@@ -141,68 +147,100 @@ function settleWhole(
   if (change.operation === 'delete') return { conflict: settled, rebased: { operation: 'delete', data: null } };
   // What the server has deleted comes back whole.
   const rebased: Rebased =
-    theirs === null ? { operation: 'insert', data: mine ?? {} } : { operation: 'update', data: change.data ?? {} };
+    theirs === null
+      ? { operation: 'insert', data: mine ?? {} }
+      : {
+          operation: 'update',
+          data: change.data ?? {},
+          ...(change.removed.length === 0 ? {} : { removed: change.removed }),
+        };
   return { conflict: settled, rebased };
 }
 
 function settleFields(
   change: ConflictingChange,
   conflict: Conflict,
-  chosen: JsonObject,
+  chosen: ReadonlyMap<string, JsonValue | undefined>,
   by: ConflictResolution['by'],
   now: number,
 ): Settled {
   const lost: { mine: JsonObject; theirs: JsonObject } = { mine: {}, theirs: {} };
   const data: JsonObject = {};
-  for (const [field, value] of Object.entries(change.data ?? {})) {
+  const removed: string[] = [];
+  for (const field of new Set([...Object.keys(change.data ?? {}), ...change.removed])) {
     const sides = conflict.fields[field];
-    const wanted = sides === undefined ? value : (chosen[field] ?? null);
-    if (sides !== undefined && !sameJson(wanted, sides.mine)) lost.mine[field] = sides.mine;
-    if (sides !== undefined && !sameJson(wanted, sides.theirs)) lost.theirs[field] = sides.theirs;
-    if (!sameJson(wanted, conflict.theirs?.[field])) data[field] = wanted;
+    const { mine, theirs } = sidesOf(field, change, conflict);
+    const wanted = sides === undefined ? mine : chosen.get(field);
+    if (sides !== undefined && !sameJson(wanted, mine)) lost.mine[field] = sides.mine;
+    if (sides !== undefined && !sameJson(wanted, theirs)) lost.theirs[field] = sides.theirs;
+    if (sameJson(wanted, theirs)) continue;
+    if (wanted === undefined) removed.push(field);
+    else data[field] = wanted;
   }
   const keptAllOf = (side: JsonObject): boolean => Object.keys(side).length === 0;
   const outcome = keptAllOf(lost.mine) ? 'mine' : keptAllOf(lost.theirs) ? 'theirs' : 'merged';
-  const rebased = Object.keys(data).length === 0 ? null : ({ operation: 'update', data } as const);
-  return { conflict: resolved(conflict, { by, outcome, at: now, lost }), rebased };
+  const isNothing = Object.keys(data).length === 0 && removed.length === 0;
+  const rebased: Rebased = { operation: 'update', data, ...(removed.length === 0 ? {} : { removed }) };
+  return {
+    conflict: resolved(conflict, { by, outcome, at: now, lost }),
+    rebased: isNothing ? null : rebased,
+  };
+}
+
+/** Undefined where a side has no such field. */
+interface Sides {
+  readonly base: JsonValue | undefined;
+  readonly mine: JsonValue | undefined;
+  readonly theirs: JsonValue | undefined;
+}
+
+function sidesOf(field: string, { data, removed, previous }: ConflictingChange, { theirs }: Conflict): Sides {
+  return {
+    base: previous?.[field],
+    mine: removed.includes(field) ? undefined : (data?.[field] ?? null),
+    theirs: theirs?.[field],
+  };
 }
 
 function chooseField(
   change: ConflictingChange,
-  sides: ConflictField,
+  { theirClientId, theirTimestamp }: ConflictField,
+  { base, mine, theirs }: Sides,
   policy: Exclude<ConflictPolicy, 'manual'>,
-): JsonValue {
-  const theirs = { clientId: sides.theirClientId, timestamp: sides.theirTimestamp };
-  const isMineLater = isLater(change, theirs);
+): JsonValue | undefined {
+  const isMineLater = isLater(change, { clientId: theirClientId, timestamp: theirTimestamp });
   switch (policy) {
     case 'merge':
-      return mergeValues(sides.base, sides.mine, sides.theirs, isMineLater);
+      if (isObject(mine) && isObject(theirs)) return mergeValues(base, mine, theirs, isMineLater);
+      // That they wrote it the server has said, whatever the entity here was before mine took effect.
+      return isMineLater && !sameJson(mine, base) ? mine : theirs;
     case 'last-write-wins':
-      return isMineLater ? sides.mine : sides.theirs;
+      return isMineLater ? mine : theirs;
     case 'local-wins':
-      return sides.mine;
+      return mine;
     case 'remote-wins':
-      return sides.theirs;
+      return theirs;
   }
 }
 
-/** Three-way: what only one side changed is kept from that side; what both changed goes by the later, into objects. */
+/**
+ * Three-way: what only one side changed is kept from that side; what both changed goes by the later, into objects. Undefined
+ * is not there.
+ */
 export function mergeValues(
-  base: JsonValue | null,
-  mine: JsonValue | null,
-  theirs: JsonValue | null,
+  base: JsonValue | undefined,
+  mine: JsonValue | undefined,
+  theirs: JsonValue | undefined,
   isMineLater: boolean,
-): JsonValue {
+): JsonValue | undefined {
   if (sameJson(mine, theirs) || sameJson(mine, base)) return theirs;
   if (sameJson(theirs, base)) return mine;
   if (!isObject(mine) || !isObject(theirs)) return isMineLater ? mine : theirs;
   const from = isObject(base) ? base : {};
   const merged: JsonObject = {};
   for (const key of new Set([...Object.keys(theirs), ...Object.keys(mine)])) {
-    const isGone = (side: JsonObject): boolean => !(key in side) && key in from;
-    if (isGone(mine) && sameJson(theirs[key], from[key])) continue;
-    if (isGone(theirs) && sameJson(mine[key], from[key])) continue;
-    merged[key] = mergeValues(from[key] ?? null, mine[key] ?? null, theirs[key] ?? null, isMineLater);
+    const value = mergeValues(from[key], mine[key], theirs[key], isMineLater);
+    if (value !== undefined) merged[key] = value;
   }
   return merged;
 }

@@ -1,6 +1,7 @@
 // What a failed HTTP request was, told from status, code and typed causes alone. Never from a text, and no text here has
-// the token in it.
-import { type SyncErrorBody, syncErrorSchema } from '../protocol/sync.ts';
+// the token in it. A push may have taken effect unless it is certain that it did not: what is taken for undone here is sent as
+// if it had never left.
+import { SYNC_ERROR_STATUS, type SyncErrorBody, syncErrorSchema } from '../protocol/sync.ts';
 import { TransportError, type TransportErrorKind } from './transport.ts';
 
 /** What of a request its failure is told with. */
@@ -27,12 +28,16 @@ export function failureOfAnswer(attempt: Attempt, status: number, headers: Heade
     status,
     ...(error === undefined ? {} : { code: error.code }),
     ...(retryAfterMs === undefined ? {} : { retryAfterMs }),
-    // A proxy's 502 or 504 says nothing of what the server behind it did.
-    mayHaveTakenEffect: attempt.writes && status >= 500,
+    mayHaveTakenEffect: attempt.writes && !saysNothingWasDone(status, error),
   });
 }
 
-export function kindOfStatus(status: number, code: string | undefined): TransportErrorKind {
+/** Only the protocol's own server can say so: a proxy says nothing of what the server behind it did, whatever its status. */
+function saysNothingWasDone(status: number, error: SyncErrorBody['error'] | undefined): boolean {
+  return error !== undefined && status < 500 && SYNC_ERROR_STATUS[error.code] < 500;
+}
+
+function kindOfStatus(status: number, code: string | undefined): TransportErrorKind {
   if (status >= 500) return 'overloaded';
   switch (status) {
     case 401:
@@ -63,7 +68,8 @@ function messageOf(
   error: SyncErrorBody['error'] | undefined,
 ): string {
   const spoken = error?.protocols === undefined ? '' : ` It speaks version ${error.protocols.join(', ')}.`;
-  const words = error === undefined ? '' : ` It says: ${serverWords(error.message, attempt.token)}`;
+  const said = error?.message ?? '';
+  const words = said === '' ? '' : ` It says: ${serverWords(said, attempt.token)}`;
   return `${attempt.server} answered ${status}.${words}${spoken} ${REMEDIES[kind] ?? ''}`.trim();
 }
 
@@ -91,7 +97,8 @@ function redirected(attempt: Attempt, status: number, headers: Headers): Transpo
   return new TransportError(
     'refused',
     `${attempt.server} sends on ${where}. Nothing was sent there. If that is the server, connect to its address instead.`,
-    { status, code: 'REDIRECTED', mayHaveTakenEffect: false },
+    // What sends on may have done its work before: a 303 says so, and not every server keeps to the others' meaning.
+    { status, code: 'REDIRECTED', mayHaveTakenEffect: attempt.writes },
   );
 }
 
@@ -121,6 +128,7 @@ const TRUST =
   'If you trust it, have its certificate authority known: in the system (setting http.systemCertificates), or name its file in NODE_EXTRA_CA_CERTS and start VS Code again.';
 const UNTRUSTED = `its certificate is not of an authority that is trusted here. ${TRUST}`;
 
+/** Found when the connection is made, before anything of the request leaves. */
 const CERTIFICATE_FAULTS: Readonly<Record<string, string>> = {
   DEPTH_ZERO_SELF_SIGNED_CERT: `its certificate is self-signed. ${TRUST}`,
   SELF_SIGNED_CERT_IN_CHAIN: `a certificate in its chain is self-signed. ${TRUST}`,
@@ -132,13 +140,13 @@ const CERTIFICATE_FAULTS: Readonly<Record<string, string>> = {
   CERT_NOT_YET_VALID: 'its certificate is not valid yet. Check the clock here.',
   CERT_REVOKED: 'its certificate was revoked.',
   ERR_TLS_CERT_ALTNAME_INVALID: 'its certificate is for another name. Check the address.',
-  ERR_SSL_WRONG_VERSION_NUMBER: 'it speaks no TLS there. Check the port, or whether the address begins with http://.',
-  ERR_SSL_PACKET_LENGTH_TOO_LONG: 'it speaks no TLS there. Check the port, or whether the address begins with http://.',
-  EPROTO: 'it speaks no TLS there that is understood. Check the port.',
 };
 
 const EXPLANATIONS: Readonly<Record<string, string>> = {
   ...CERTIFICATE_FAULTS,
+  ERR_SSL_WRONG_VERSION_NUMBER: 'it speaks no TLS there. Check the port, or whether the address begins with http://.',
+  ERR_SSL_PACKET_LENGTH_TOO_LONG: 'it speaks no TLS there. Check the port, or whether the address begins with http://.',
+  EPROTO: 'it speaks no TLS there that is understood. Check the port.',
   ECONNREFUSED: 'nothing listens there (ECONNREFUSED). Check that the server runs, and the port.',
   ENOTFOUND: 'there is no such host (ENOTFOUND). Check the name, and the network.',
   EAI_AGAIN: 'its name cannot be looked up now (EAI_AGAIN). Check the network.',
@@ -157,6 +165,7 @@ function causeOf(thrown: unknown): { readonly code?: string; readonly neverSent:
   return { neverSent: false };
 }
 
+/** Faults of TLS itself (`EPROTO`, `ERR_SSL_…`) are not among these: they come after the request was sent as well. */
 function neverSent(error: object, code: string): boolean {
   if (code in CERTIFICATE_FAULTS || code === 'UND_ERR_CONNECT_TIMEOUT') return true;
   // One address of several: all of them failed.

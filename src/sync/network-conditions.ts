@@ -1,8 +1,9 @@
 // A developer's tool: puts latency, losses and errors between the engine and its transport, so that somebody who builds a
 // sync backend can watch what happens. Without conditions it is not noticed.
 import type { Clock } from '../db/clock.ts';
+import { SYNC_ERROR_CODES, SYNC_ERROR_STATUS, type SyncErrorCode } from '../protocol/sync.ts';
 import type { NetworkConditions } from '../protocol/sync-state.ts';
-import { kindOfStatus } from './http-failures.ts';
+import { failureOfAnswer } from './http-failures.ts';
 import { type SyncTransport, type TransportCall, TransportError } from './transport.ts';
 
 export interface ConditionParts {
@@ -13,10 +14,10 @@ export interface ConditionParts {
 }
 
 export function underConditions(transport: SyncTransport, parts: ConditionParts): SyncTransport {
-  const pass = <T>(call: TransportCall, send: () => Promise<T>): Promise<T> => passOn(parts, call, send);
+  const pass = <T>(call: TransportCall, send: () => Promise<T>): Promise<T> => passOn(parts, call, send, false);
   return {
     info: (call) => pass(call, () => transport.info(call)),
-    push: (request, call) => pass(call, () => transport.push(request, call)),
+    push: (request, call) => passOn(parts, call, () => transport.push(request, call), true),
     pull: (query, call) => pass(call, () => transport.pull(query, call)),
     snapshot: (query, call) => pass(call, () => transport.snapshot(query, call)),
     digest: (call) => pass(call, () => transport.digest(call)),
@@ -25,29 +26,43 @@ export function underConditions(transport: SyncTransport, parts: ConditionParts)
   };
 }
 
-async function passOn<T>(parts: ConditionParts, { signal }: TransportCall, send: () => Promise<T>): Promise<T> {
+async function passOn<T>(
+  parts: ConditionParts,
+  { signal }: TransportCall,
+  send: () => Promise<T>,
+  writes: boolean,
+): Promise<T> {
   const conditions = parts.conditions();
   if (conditions === null) return send();
   const happens = (share: number | undefined): boolean => share !== undefined && share > 0 && parts.random() < share;
-  if (conditions.stopped === true) throw notThere('Network Conditions let nothing through.', false);
+  if (conditions.stopped === true) throw notThere('let nothing through', false);
   // Whoever sends cannot tell a lost request from a lost answer.
-  if (happens(conditions.lostRequests)) throw notThere('Network Conditions lost the request.', true);
-  if (conditions.errorStatus !== undefined && happens(conditions.errors ?? 1)) throw answeredBy(conditions.errorStatus);
+  if (happens(conditions.lostRequests)) throw notThere('lost the request', writes);
+  if (conditions.errorStatus !== undefined && happens(conditions.errors ?? 1)) {
+    throw answeredBy(conditions.errorStatus, conditions.errorCode, writes);
+  }
   await wait(parts.clock, conditions.latencyMs ?? 0, signal);
   const answer = await send();
-  if (happens(conditions.lostAnswers)) throw notThere('Network Conditions lost the answer.', true);
-  if (parts.conditions()?.stopped === true) throw notThere('Network Conditions let nothing through.', true);
+  if (happens(conditions.lostAnswers)) throw notThere('lost the answer', writes);
+  if (parts.conditions()?.stopped === true) throw notThere('let nothing through', writes);
   return answer;
 }
 
-function notThere(message: string, mayHaveTakenEffect: boolean): TransportError {
-  return new TransportError('unreachable', message, { code: 'NETWORK_CONDITIONS', mayHaveTakenEffect });
+function notThere(what: string, mayHaveTakenEffect: boolean): TransportError {
+  const details = { code: 'NETWORK_CONDITIONS', mayHaveTakenEffect };
+  return new TransportError('unreachable', `Network Conditions ${what}.`, details);
 }
 
-function answeredBy(status: number): TransportError {
-  const kind = kindOfStatus(status, status === 410 ? 'CURSOR_EXPIRED' : undefined);
-  const details = { status, code: 'NETWORK_CONDITIONS', mayHaveTakenEffect: status >= 500 };
-  return new TransportError(kind, `Network Conditions answered ${status}.`, details);
+/** What the HTTP transport makes of such an answer of a real server; a status that none gives counts as a proxy's. */
+function answeredBy(status: number, chosen: NetworkConditions['errorCode'], writes: boolean): TransportError {
+  const code = codeOfStatus(status, chosen);
+  const body = code === undefined ? undefined : { error: { code, message: '' } };
+  return failureOfAnswer({ server: 'Network Conditions', writes, token: '' }, status, new Headers(), body);
+}
+
+function codeOfStatus(status: number, chosen: NetworkConditions['errorCode']): SyncErrorCode | undefined {
+  if (chosen !== undefined && SYNC_ERROR_STATUS[chosen] === status) return chosen;
+  return SYNC_ERROR_CODES.find((code) => SYNC_ERROR_STATUS[code] === status);
 }
 
 async function wait(clock: Clock, milliseconds: number, signal: AbortSignal): Promise<void> {

@@ -1,13 +1,16 @@
 // Chooses what is pushed next: changes in `seq` order, transactions whole, nothing behind a change of its lane that the
-// server refused. What was inserted and deleted again before any of it left is not sent at all.
+// server refused, and nothing that stays on this machine. What was inserted and deleted again before any of it left is not
+// sent at all.
 import type { JsonObject, Operation } from '../protocol/changes.ts';
 import { type PushedChange, SYNC_LIMITS } from '../protocol/sync.ts';
+import { releaseBlocked } from '../db/apply-changes.ts';
 import { type Rebased, isPushStage, laneOf } from '../db/change-row.ts';
 import type { CommitDraft } from '../db/commit-log.ts';
 import type { Parameter, Session } from '../db/database.ts';
 import { type EntityName, effectOf } from '../db/entity-bases.ts';
 import type { EntityTypes } from '../db/entity-types.ts';
 import { moveChanges } from '../db/move-changes.ts';
+import { holdBehindStuck, parentsOf } from './hold-changes.ts';
 
 export interface PushContext {
   readonly session: Session;
@@ -21,6 +24,14 @@ export interface PushContext {
   readonly inDoubt: ReadonlySet<number>;
   /** Under way already. */
   readonly inFlight: ReadonlySet<number>;
+  readonly limits: PushLimits;
+}
+
+/** What one push may hold; a transaction that is larger goes in pieces. */
+export interface PushLimits {
+  readonly changes: number;
+  /** Of the changes as JSON. */
+  readonly bytes: number;
 }
 
 export interface QueuedChange {
@@ -34,17 +45,23 @@ export interface QueuedChange {
   readonly result: JsonObject | null;
   readonly rebased: Rebased | null;
   readonly timestamp: number;
+  /** Null also where the transaction is too large to be sent as one. */
   readonly transactionId: string | null;
   readonly attempts: number;
   readonly baseVersion: number;
   readonly baseTimestamp: number;
+  /** Of everything that was read of it. */
   readonly bytes: number;
+  /** It has left before, and no answer came. */
+  readonly wasInDoubt: boolean;
 }
 
 export interface PushBatch {
   readonly queued: readonly QueuedChange[];
   /** At the same indexes. */
   readonly changes: readonly PushedChange[];
+  /** Transactions, and changes that stand for themselves. */
+  readonly units: number;
   /** Nothing that may go waits up to here. */
   readonly upTo: number;
   /** Entities whose waiting changes were cancelled out: they are as the server has them. */
@@ -53,30 +70,49 @@ export interface PushBatch {
   readonly more: boolean;
 }
 
-const BATCH_BYTES = 3 * 1024 * 1024;
+/** Of what is read of the queue at once, so that memory stays bounded whatever waits. */
+const READ_BYTES = 16 * 1024 * 1024;
+/** Of a pushed change beside its data. */
+const ENVELOPE_BYTES = 400;
+
+/** What a change says whose transaction is larger than a push. */
+const IN_PIECES = 'its transaction is too large for one push and was sent in pieces';
 
 /** A list of values, because names would be half of what crosses; read by {@link toQueued}. */
 const QUEUED = `json_build_array(c.seq, c.id, c.entity_type, c.entity_id, c.operation, c.data,
   CASE WHEN c.operation = 'insert' THEN NULL ELSE c.previous END, c.result, c.rebased, c.timestamp, c.transaction_id,
-  c.attempts, coalesce(pg_column_size(c.data), 0), coalesce(c.base_version, b.version, 0),
-  coalesce(c.base_timestamp, b.timestamp, 0))`;
+  c.attempts, w.bytes, coalesce(c.base_version, b.version, 0), coalesce(c.base_timestamp, b.timestamp, 0),
+  c.note IS NOT DISTINCT FROM '${IN_PIECES}')`;
 
 const WITH_BASE = `LEFT JOIN LATERAL (SELECT version, timestamp FROM local_data.entity_bases b
   WHERE b.entity_type = c.entity_type AND b.entity_id = c.entity_id OFFSET 0) b ON true`;
 
+/** Postgres compresses long values: those must be looked at as they will cross. */
+function sizeOf(column: string): string {
+  return `CASE WHEN ${column} IS NULL THEN 0 WHEN pg_column_size(${column}) < 2000 THEN pg_column_size(${column})
+    ELSE octet_length(${column}::text) END`;
+}
+
+/** What may be sent and meets the condition, up to a number and, beyond the first, up to {@link READ_BYTES}. */
 async function readQueued(
-  session: Session,
+  { session, inDoubt, localOnly }: PushContext,
   condition: string,
   params: readonly Parameter[],
-  limit?: number,
+  limit: number,
 ): Promise<QueuedChange[]> {
   const rows = await session.runList<QueuedRow>(
     `SELECT json_agg(${QUEUED} ORDER BY c.seq) AS rows
-     FROM (SELECT * FROM local_changes l WHERE ${condition} ORDER BY l.seq ${limit === undefined ? '' : `LIMIT ${limit}`}) c
+     FROM (
+       SELECT s.seq, s.bytes, sum(s.bytes) OVER (ORDER BY s.seq) - s.bytes AS before FROM (
+         SELECT l.seq, ${sizeOf('l.data')} + ${sizeOf('l.previous')} + ${sizeOf('l.result')} AS bytes
+         FROM local_changes l WHERE l.status = 'applied' AND l.origin <> 'remote' AND ${condition}
+           AND NOT l.entity_type IN (SELECT jsonb_array_elements_text($1::jsonb))
+         ORDER BY l.seq LIMIT ${limit}) s) w
+     JOIN LATERAL (SELECT * FROM local_changes r WHERE r.seq = w.seq OFFSET 0) c ON w.before < ${READ_BYTES}
      ${WITH_BASE}`,
-    params,
+    [JSON.stringify(localOnly), ...params],
   );
-  return rows.map(toQueued);
+  return rows.map((row) => toQueued(row, inDoubt));
 }
 
 type QueuedRow = readonly [
@@ -95,12 +131,14 @@ type QueuedRow = readonly [
   bytes: number,
   baseVersion: number,
   baseTimestamp: number,
+  isInPieces: boolean,
 ];
 
-function toQueued(row: QueuedRow): QueuedChange {
-  const [seq, id, entityType, entityId, operation, data, previous, result, rebased, timestamp, transactionId, ...rest] =
+function toQueued(row: QueuedRow, inDoubt: ReadonlySet<number>): QueuedChange {
+  const [seq, id, entityType, entityId, operation, data, previous, result, rebased, timestamp, transaction, ...rest] =
     row;
-  const [attempts, bytes, baseVersion, baseTimestamp] = rest;
+  const [attempts, bytes, baseVersion, baseTimestamp, isInPieces] = rest;
+  const transactionId = isInPieces ? null : transaction;
   const change = {
     seq,
     id,
@@ -114,183 +152,119 @@ function toQueued(row: QueuedRow): QueuedChange {
     timestamp,
     transactionId,
   };
-  return { ...change, attempts, bytes, baseVersion, baseTimestamp };
+  return { ...change, attempts, bytes, baseVersion, baseTimestamp, wasInDoubt: inDoubt.has(seq) };
 }
 
 /** Within the caller's transaction, because holding and cancelling out write. */
 export async function takePushBatch(context: PushContext, after: number, limit: number): Promise<PushBatch> {
-  const { session, localOnly, now } = context;
-  const read = await readQueued(
-    session,
-    `l.seq > $1 AND l.status = 'applied' AND l.origin <> 'remote'
-       AND NOT l.entity_type IN (SELECT jsonb_array_elements_text($2::jsonb))`,
-    [after, JSON.stringify(localOnly)],
-    limit + context.inFlight.size,
-  );
-  const first = read.filter(({ seq }) => !context.inFlight.has(seq)).slice(0, limit);
-  const due = context.stuck === 0 ? [] : await dueAgain(context, now, limit);
-  const bounded = boundBytes([...due, ...first].sort((a, b) => a.seq - b.seq));
-  const upTo = bounded.at(-1)?.seq ?? after;
-  const whole = (await completeTransactions(context, bounded)).filter(({ seq }) => !context.inFlight.has(seq));
+  const { inFlight } = context;
+  const from = context.stuck === 0 ? after : Math.min(after, await releaseDue(context));
+  const asked = limit + inFlight.size;
+  const read = await readQueued(context, 'l.seq > $2', [from], asked);
+  const isCut = read.length === asked || read.reduce((bytes, change) => bytes + change.bytes, 0) >= READ_BYTES;
+  const waiting = read.filter(({ seq }) => !inFlight.has(seq));
+  const units = await wholeUnits(context, waiting);
+  const fitting = fitUnits(units, { changes: Math.min(limit, context.limits.changes), bytes: context.limits.bytes });
+  const whole = await inPieces(context, fitting);
+  const taken = new Set(whole.map(({ seq }) => seq));
+  const left = units.flat().find(({ seq }) => !taken.has(seq));
+  const upTo = left === undefined ? Math.max(from, read.at(-1)?.seq ?? 0, ...taken) : left.seq - 1;
   const going = context.stuck === 0 ? whole : await holdBehindStuck(context, whole);
   const { kept: queued, cancelled } = await cancelOut(context, going);
   return {
     queued,
     changes: toPushed(queued, context.entityTypes),
+    units: unitsOf(queued).length,
     upTo,
     cancelled,
-    more:
-      first.length === limit || bounded.length < first.length || cancelled.length > 0 || queued.length < whole.length,
+    more: isCut || left !== undefined || cancelled.length > 0 || queued.length < whole.length,
   };
 }
 
-/** Refused by something that passes: their time has come. */
-async function dueAgain({ session }: PushContext, now: number, limit: number): Promise<QueuedChange[]> {
-  const condition = `l.status = 'retrying' AND ${isPushStage('l')} AND l.next_attempt_at <= $1`;
-  return readQueued(session, condition, [now], limit);
-}
-
-function boundBytes(changes: readonly QueuedChange[]): QueuedChange[] {
-  let bytes = 0;
-  const end = changes.findIndex((change) => (bytes += 2 * change.bytes) > BATCH_BYTES);
-  return end <= 0 ? [...changes.slice(0, end === 0 ? 1 : undefined)] : changes.slice(0, end);
-}
-
-/** A batch's edge must not cut a transaction; one that is larger than a push goes in pieces. */
-async function completeTransactions(
-  { session }: PushContext,
-  changes: readonly QueuedChange[],
-): Promise<QueuedChange[]> {
-  const ids = new Set(changes.map((change) => change.transactionId).filter((id) => id !== null));
-  const last = changes.at(-1)?.transactionId ?? null;
-  if (ids.size === 0) return [...changes];
-  const members = await readQueued(
-    session,
-    `l.transaction_id IN (SELECT jsonb_array_elements_text($1::jsonb)) AND l.origin <> 'remote' AND l.status = 'applied' AND l.seq > $2`,
-    [JSON.stringify([...ids]), changes.at(-1)?.seq ?? 0],
+/**
+ * Refused by something that passes: those whose time has come may go again, with all that waits behind them. Gives the
+ * `seq` behind which the queue must be looked at.
+ */
+async function releaseDue({ session, draft, now }: PushContext): Promise<number> {
+  const due = await session.run<{ seq: number }>(
+    `SELECT c.seq FROM local_changes c WHERE c.status = 'retrying' AND ${isPushStage('c')} AND c.next_attempt_at <= $1
+     ORDER BY c.seq LIMIT ${SYNC_LIMITS.changes}`,
+    [now],
   );
-  if (members.length === 0) return [...changes];
-  const all = [...changes, ...members].sort((a, b) => a.seq - b.seq);
-  if (all.length <= SYNC_LIMITS.changes) return all;
-  const withoutLast = changes.filter((change) => change.transactionId !== last);
-  if (withoutLast.length > 0) return withoutLast;
-  // Too large to go as one: this piece is sent by itself, and says so by having no transaction.
-  return changes.map((change) => ({ ...change, transactionId: null }));
+  const [first] = due;
+  if (first === undefined) return Infinity;
+  const seqs = due.map(({ seq }) => seq);
+  const set = 'error = NULL, failure = NULL, next_attempt_at = NULL';
+  const move = { from: 'retrying' as const, set, where: 'c.seq = ANY($1::bigint[])', params: [`{${seqs.join(',')}}`] };
+  await moveChanges(session, move, draft, { now, paused: false });
+  await releaseBlocked(session, seqs, draft, now);
+  return first.seq - 1;
 }
 
-/** Nothing overtakes a change of its lane, or of what it belongs to, that the server has not taken. */
-async function holdBehindStuck(context: PushContext, changes: readonly QueuedChange[]): Promise<QueuedChange[]> {
-  if (changes.length === 0) return [];
-  const { session, draft, now } = context;
-  const inBatch = new Set(changes.map((change) => change.seq));
-  const behind = await session.run<{ seq: number; head: number }>(
-    `SELECT b.seq, s.seq AS head FROM jsonb_to_recordset($1::jsonb) AS b(seq bigint, t text, e text)
-     CROSS JOIN LATERAL (
-       SELECT w.seq FROM local_changes w WHERE w.entity_type = b.t AND w.entity_id = b.e AND w.seq < b.seq
-         AND w.status IN ('retrying', 'failed', 'conflicted', 'blocked') AND ${isPushStage('w')}
-       ORDER BY w.seq LIMIT 1) s`,
-    [JSON.stringify(changes.map(({ seq, entityType, entityId }) => ({ seq, t: entityType, e: entityId })))],
-  );
-  const heads = new Map(behind.filter(({ head }) => !inBatch.has(head)).map(({ seq, head }) => [seq, head]));
-  for (const [seq, head] of await stuckParents(context, changes, inBatch)) if (!heads.has(seq)) heads.set(seq, head);
-  for (const [seq, head] of await stuckMembers(context, changes, inBatch)) if (!heads.has(seq)) heads.set(seq, head);
-  if (heads.size === 0) return [...changes];
-  spreadHolds(changes, heads, context.entityTypes);
-  await moveChanges(
-    session,
-    {
-      from: 'applied',
-      set: 'blocked_by = h.h',
-      using: 'jsonb_to_recordset($1::jsonb) AS h(s bigint, h bigint)',
-      where: 'c.seq = h.s',
-      params: [JSON.stringify([...heads].map(([s, h]) => ({ s, h })))],
-    },
-    draft,
-    { now, paused: false },
-  );
-  return changes.filter((change) => !heads.has(change.seq));
-}
-
-/** What is held in a batch holds what in the same batch is behind it: its lane, its transaction, and who refers to it. */
-function spreadHolds(changes: readonly QueuedChange[], heads: Map<number, number>, entityTypes: EntityTypes): void {
-  const transactions = new Map<string, number>();
-  for (let before = -1; before !== heads.size;) {
-    before = heads.size;
-    const lanes = new Map<string, number>();
-    const inserts = new Map<string, number>();
-    for (const change of changes) {
-      const { seq, transactionId, operation } = change;
-      const parent = parentsOf(change, entityTypes).find((one) => inserts.has(laneOf(one)));
-      const head =
-        heads.get(seq) ??
-        lanes.get(laneOf(change)) ??
-        transactions.get(transactionId ?? '') ??
-        (parent === undefined ? undefined : inserts.get(laneOf(parent)));
-      if (head === undefined) continue;
-      heads.set(seq, head);
-      lanes.set(laneOf(change), head);
-      if (operation === 'insert') inserts.set(laneOf(change), head);
-      if (transactionId !== null) transactions.set(transactionId, head);
-    }
+/** In the order of their first changes. */
+function unitsOf(changes: readonly QueuedChange[]): QueuedChange[][] {
+  const units: QueuedChange[][] = [];
+  for (const change of changes) {
+    const last = units.at(-1);
+    if (change.transactionId !== null && last?.[0]?.transactionId === change.transactionId) last.push(change);
+    else units.push([change]);
   }
+  return units;
 }
 
-/** Changes that refer to an entity whose insert the server has not taken: they would be orphans there. */
-async function stuckParents(
-  { session, entityTypes }: PushContext,
-  changes: readonly QueuedChange[],
-  inBatch: ReadonlySet<number>,
-): Promise<Map<number, number>> {
-  const references = changes.flatMap((change) =>
-    parentsOf(change, entityTypes).map((parent) => ({ seq: change.seq, t: parent.entityType, e: parent.entityId })),
+/** Members of a transaction are recorded together, so that only the edges of what was read can cut one. */
+async function wholeUnits(context: PushContext, changes: readonly QueuedChange[]): Promise<QueuedChange[][]> {
+  const [first] = changes;
+  const last = changes.at(-1);
+  if (first === undefined || last === undefined) return [];
+  const cut = [first, last].flatMap(({ transactionId }) => (transactionId === null ? [] : [transactionId]));
+  if (cut.length === 0) return unitsOf(changes);
+  const members = await readQueued(
+    context,
+    'l.transaction_id IN (SELECT jsonb_array_elements_text($2::jsonb)) AND (l.seq < $3 OR l.seq > $4)',
+    [JSON.stringify(cut), first.seq, last.seq],
+    SYNC_LIMITS.changes + 1,
   );
-  if (references.length === 0) return new Map();
-  const rows = await session.run<{ seq: number; head: number }>(
-    `SELECT b.seq, w.seq AS head FROM jsonb_to_recordset($1::jsonb) AS b(seq bigint, t text, e text)
-     JOIN local_changes w ON w.entity_type = b.t AND w.entity_id = b.e AND w.operation = 'insert'
-       AND w.status IN ('retrying', 'failed', 'conflicted', 'blocked') AND ${isPushStage('w')}`,
-    [JSON.stringify(references)],
-  );
-  return new Map(rows.filter(({ head }) => !inBatch.has(head)).map(({ seq, head }) => [seq, head]));
+  const missing = members.filter(({ seq }) => !context.inFlight.has(seq));
+  return unitsOf([...changes, ...missing].sort((a, b) => a.seq - b.seq));
 }
 
-/** Members of a transaction of which another member was not taken. */
-async function stuckMembers(
-  { session }: PushContext,
-  changes: readonly QueuedChange[],
-  inBatch: ReadonlySet<number>,
-): Promise<Map<number, number>> {
-  const ids = new Set(changes.map(({ transactionId }) => transactionId).filter((id) => id !== null));
-  if (ids.size === 0) return new Map();
-  const rows = await session.run<{ transaction_id: string; head: number }>(
-    `SELECT w.transaction_id, min(w.seq) AS head FROM local_changes w
-     WHERE w.transaction_id IN (SELECT jsonb_array_elements_text($1::jsonb)) AND NOT w.seq = ANY($2::bigint[])
-       AND w.status IN ('retrying', 'failed', 'conflicted', 'blocked') AND ${isPushStage('w')} GROUP BY w.transaction_id`,
-    [JSON.stringify([...ids]), `{${[...inBatch].join(',')}}`],
-  );
-  const heads = new Map(rows.map((row) => [row.transaction_id, row.head]));
-  return new Map(
-    changes.flatMap(({ seq, transactionId }): [number, number][] => {
-      const head = transactionId === null ? undefined : heads.get(transactionId);
-      return head === undefined ? [] : [[seq, head]];
-    }),
-  );
-}
-
-function parentsOf(
-  change: QueuedChange,
-  entityTypes: EntityTypes,
-): { readonly entityType: string; readonly entityId: string }[] {
-  const type = entityTypes.get(change.entityType);
-  if (type === undefined || change.operation === 'delete') return [];
-  const { data } = effectOf(change);
-  return type.foreignKeys.flatMap((foreignKey) => {
-    const [column] = foreignKey.columns;
-    const value = column === undefined ? undefined : data?.[column];
-    const parent = entityTypes.byTable(foreignKey.referencedTable);
-    if (parent === undefined || value === undefined || value === null) return [];
-    return [{ entityType: parent.entityType, entityId: String(value) }];
+/** The first unit, and as many more as go with it. */
+function fitUnits(units: readonly QueuedChange[][], limits: PushLimits): QueuedChange[][] {
+  let changes = 0;
+  let bytes = 0;
+  const end = units.findIndex((unit, index) => {
+    changes += unit.length;
+    bytes += unit.reduce((sum, change) => sum + bytesOf(change), 0);
+    return index > 0 && (changes > limits.changes || bytes > limits.bytes);
   });
+  return units.slice(0, end === -1 ? undefined : end);
+}
+
+/** A transaction that is larger than a push goes in pieces, and says so. */
+async function inPieces(context: PushContext, units: readonly QueuedChange[][]): Promise<QueuedChange[]> {
+  const [first = []] = units;
+  let bytes = 0;
+  const { limits } = context;
+  const end = first.findIndex((change, index) => {
+    bytes += bytesOf(change);
+    return index > 0 && (index >= limits.changes || bytes > limits.bytes);
+  });
+  if (end === -1) return units.flat();
+  const { session, draft, now } = context;
+  const where = 'c.transaction_id = $1 AND c.note IS NULL';
+  const move = {
+    from: 'applied' as const,
+    set: 'note = $2',
+    where,
+    params: [first[0]?.transactionId ?? null, IN_PIECES],
+  };
+  await moveChanges(session, move, draft, { now, paused: false });
+  return first.slice(0, end).map((change) => ({ ...change, transactionId: null }));
+}
+
+function bytesOf(change: QueuedChange): number {
+  return Buffer.byteLength(JSON.stringify(effectOf(change).data)) + ENVELOPE_BYTES;
 }
 
 /** Lanes that begin with an insert, end with a delete, and of which nothing has ever left. */
@@ -299,7 +273,7 @@ async function cancelOut(
   changes: readonly QueuedChange[],
 ): Promise<{ readonly kept: QueuedChange[]; readonly cancelled: EntityName[] }> {
   const lanes = Map.groupBy(
-    changes.filter((change) => change.transactionId === null || isWholeLaneAlone(change, changes)),
+    changes.filter((change) => change.transactionId === null || isAlone(change, changes)),
     laneOf,
   );
   const gone: number[] = [];
@@ -311,7 +285,7 @@ async function cancelOut(
       first?.operation === 'insert' &&
       first.baseVersion === 0 &&
       lane.at(-1)?.operation === 'delete';
-    if (!isCancelled || lane.some(({ seq }) => context.inDoubt.has(seq))) continue;
+    if (!isCancelled || lane.some(({ wasInDoubt }) => wasInDoubt)) continue;
     gone.push(...lane.map(({ seq }) => seq));
     names.push({ entityType: first.entityType, entityId: first.entityId });
   }
@@ -332,19 +306,22 @@ async function cancelOut(
 }
 
 /** A member of a larger transaction is sent with the others; a statement that stands for itself may be cancelled out. */
-function isWholeLaneAlone(change: QueuedChange, changes: readonly QueuedChange[]): boolean {
+function isAlone(change: QueuedChange, changes: readonly QueuedChange[]): boolean {
   return changes.filter((other) => other.transactionId === change.transactionId).length === 1;
 }
 
 function toPushed(changes: readonly QueuedChange[], entityTypes: EntityTypes): PushedChange[] {
   const clocks = new Map<string, number>();
+  const inserts = new Map<string, QueuedChange>();
   return changes.map((change) => {
     const { id, entityType, entityId, transactionId, baseVersion } = change;
-    const { operation, data } = effectOf(change);
+    const { operation, data, removed } = effectOf(change);
     const lane = laneOf(change);
     // Later than what it was made on, whatever the clock on the wall said.
     const timestamp = Math.max(change.timestamp, change.baseTimestamp + 1, (clocks.get(lane) ?? -1) + 1);
     clocks.set(lane, timestamp);
+    const after = parentsInBatch(change, inserts, entityTypes);
+    if (operation === 'insert') inserts.set(lane, change);
     return {
       id,
       entityType,
@@ -354,8 +331,22 @@ function toPushed(changes: readonly QueuedChange[], entityTypes: EntityTypes): P
       baseVersion,
       timestamp,
       transactionId,
+      ...(removed === undefined ? {} : { removed: removed.slice(0, SYNC_LIMITS.removed) }),
+      ...(after.length === 0 ? {} : { after }),
     };
   });
+}
+
+/** Inserts of the same push without which the change would be an orphan; a transaction is whole in any case. */
+function parentsInBatch(
+  change: QueuedChange,
+  inserts: ReadonlyMap<string, QueuedChange>,
+  entityTypes: EntityTypes,
+): string[] {
+  const { transactionId } = change;
+  const parents = parentsOf(change, entityTypes).flatMap((name) => inserts.get(laneOf(name)) ?? []);
+  const others = parents.filter((parent) => transactionId === null || parent.transactionId !== transactionId);
+  return [...new Set(others.map(({ id }) => id))].slice(0, SYNC_LIMITS.after);
 }
 
 function withoutGenerated(entityType: string, data: JsonObject | null, entityTypes: EntityTypes): JsonObject | null {

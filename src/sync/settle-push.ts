@@ -2,21 +2,23 @@
 // acknowledgement never moves a base: the change stays part of the overlay until the feed has brought it.
 import type { Change, ChangeStatus, Failure } from '../protocol/changes.ts';
 import type { PushResponse, PushResult } from '../protocol/sync.ts';
-import type { Conflict, ConflictPolicy, Resolve } from '../protocol/sync-state.ts';
-import { LocalDataError } from '../protocol/errors.ts';
-import { type ChangeRow, type Rebased, laneOf, lightColumns, toChange } from '../db/change-row.ts';
-import { requireChange } from '../db/changes-table.ts';
-import { effectOf, readBases, feedVersion } from '../db/entity-bases.ts';
+import type { ConflictPolicy } from '../protocol/sync-state.ts';
+import { releaseBlocked } from '../db/apply-changes.ts';
+import { type ChangeRow, laneOf, lightColumns, toChange } from '../db/change-row.ts';
+import { feedVersion, readBases } from '../db/entity-bases.ts';
+import { settleDoubt } from '../db/in-doubt.ts';
 import { moveChanges } from '../db/move-changes.ts';
 import { type RemoteContext, putOrSetAside } from './apply-feed.ts';
-import { type ConflictingChange, type Settled, describeConflict, settleByPerson, settleByPolicy } from './conflicts.ts';
+import { type Hold, hold } from './hold-changes.ts';
 import type { QueuedChange } from './push-batch.ts';
-import { settleDoubt } from './sync-binding.ts';
+import { settleConflict } from './settle-conflict.ts';
 
 export interface SettleContext extends RemoteContext {
   readonly policyOf: (entityType: string) => ConflictPolicy;
   /** Where the feed has come. */
   readonly version: number;
+  /** Changes the server did not take, and what waits behind them: while there are none, nothing is looked for. */
+  readonly stuck: number;
 }
 
 export interface PushOutcome {
@@ -45,17 +47,17 @@ export async function settlePush(
   await accept(context, pairs);
   let refused = 0;
   let rebased = 0;
-  const waiting = new Map<string, number>();
+  const waiting = new Map<string, QueuedChange>();
   for (const { change, result, timestamp } of pairs) {
     if (result.outcome === 'rejected') {
       await refuse(context, change, result);
-      waiting.set(change.id, change.seq);
+      waiting.set(change.id, change);
       refused += 1;
     }
     if (result.outcome === 'conflict') {
       if (await settleConflict(context, change, timestamp, result)) rebased += 1;
       else {
-        waiting.set(change.id, change.seq);
+        waiting.set(change.id, change);
         refused += 1;
       }
     }
@@ -79,25 +81,20 @@ export async function settlePush(
 async function holdBehind(
   { session, draft, now }: SettleContext,
   pairs: readonly Pair[],
-  waiting: ReadonlyMap<string, number>,
+  waiting: ReadonlyMap<string, QueuedChange>,
 ): Promise<void> {
-  const held = pairs.flatMap(({ change, result }) => {
+  const holds = new Map<number, Hold>();
+  for (const { change, result } of pairs) {
     const head = result.outcome === 'held' ? waiting.get(result.by) : undefined;
-    return head === undefined || head === change.seq ? [] : [{ s: change.seq, h: head }];
-  });
-  if (held.length === 0) return;
-  await moveChanges(
-    session,
-    {
-      from: 'applied',
-      set: 'blocked_by = h.h',
-      using: 'jsonb_to_recordset($1::jsonb) AS h(s bigint, h bigint)',
-      where: 'c.seq = h.s',
-      params: [JSON.stringify(held)],
-    },
-    draft,
-    { now, paused: false },
-  );
+    if (head === undefined || head.seq === change.seq) continue;
+    holds.set(change.seq, { head: head.seq, because: whyHeld(change, head) });
+  }
+  if (holds.size > 0) await hold(session, holds, draft, now);
+}
+
+function whyHeld(change: QueuedChange, head: QueuedChange): Hold['because'] {
+  if (laneOf(change) === laneOf(head)) return 'lane';
+  return change.transactionId !== null && change.transactionId === head.transactionId ? 'transaction' : 'parent';
 }
 
 type Pair = { readonly change: QueuedChange; readonly result: PushResult };
@@ -120,6 +117,14 @@ async function accept(context: SettleContext, pairs: readonly Pair[]): Promise<v
   );
   const changes = rows.map((row) => ({ was: row.was, change: toChange(row, { now, paused: false }) }));
   for (const { was, change } of changes) draft.moved(was, change);
+  if (context.stuck > 0) {
+    await releaseBlocked(
+      session,
+      accepted.map(({ s }) => s),
+      draft,
+      now,
+    );
+  }
   await putCovered(
     context,
     changes.map(({ change }) => change),
@@ -178,101 +183,4 @@ export async function failPush(
       { now: context.now, paused: false },
     );
   }
-}
-
-/** False where a person is asked. */
-async function settleConflict(
-  context: SettleContext,
-  queued: QueuedChange,
-  timestamp: number,
-  result: Extract<PushResult, { outcome: 'conflict' }>,
-): Promise<boolean> {
-  const { now } = context;
-  const policy = context.policyOf(queued.entityType);
-  const change = asConflicting(queued, timestamp, context.clientId);
-  const settled = settleByPolicy(change, result, policy, now);
-  if (settled !== undefined) {
-    await writeSettled(context, queued, settled);
-    return true;
-  }
-  const conflict = describeConflict(change, result, policy, now);
-  const names = Object.keys(conflict.fields);
-  const what = names.length === 0 ? 'a delete stands against a change' : `both sides wrote ${names.join(', ')}`;
-  const message = `It conflicts with what the server has: ${what}. Keep yours, take theirs, or merge.`;
-  const failure: Failure = { stage: 'push', kind: 'permanent', code: 'CONFLICT', message, at: now };
-  await moveChanges(
-    context.session,
-    {
-      from: 'applied',
-      set: 'error = $2, failure = $3::jsonb, conflict = $4::jsonb, attempts = 0, next_attempt_at = NULL',
-      where: 'c.seq = $1',
-      params: [queued.seq, message, { ...failure }, JSON.stringify(conflict)],
-    },
-    context.draft,
-    { now, paused: false },
-  );
-  return false;
-}
-
-function asConflicting(queued: QueuedChange, timestamp: number, clientId: string): ConflictingChange {
-  const { operation, data } = effectOf(queued);
-  const inserted = queued.operation === 'insert' ? queued.result : null;
-  return { operation, data, previous: queued.previous, inserted, timestamp, clientId };
-}
-
-/**
- * A resolution is written into the change it resolves, because order demands its place in the lane; what it said before
- * stays in `data`, and all that was given up in `conflict`.
- */
-async function writeSettled(
-  context: SettleContext,
-  change: { readonly seq: number; readonly entityType: string; readonly entityId: string },
-  { conflict, rebased }: Settled,
-): Promise<void> {
-  const { session, draft, now } = context;
-  const given = rebased === null;
-  const set = given
-    ? `conflict = $2::jsonb, error = NULL, failure = NULL, next_attempt_at = NULL, rebased = NULL, processed_sync = true,
-       accepted_version = $3, note = 'what the server has was taken instead'`
-    : `conflict = $2::jsonb, error = NULL, failure = NULL, next_attempt_at = NULL, attempts = 0, base_version = $3, rebased = $4::jsonb`;
-  const params = [change.seq, JSON.stringify(conflict), conflict.version, ...(given ? [] : [{ ...rebased }])];
-  for (const from of ['applied', 'conflicted', 'retrying'] as const) {
-    await moveChanges(session, { from, set, where: 'c.seq = $1', params }, draft, { now, paused: false });
-  }
-  await releaseLane(context, change.seq);
-  const bases = await readBases(session, [change]);
-  const base = bases.get(laneOf(change)) ?? { ...change, version: 0, timestamp: 0, data: null };
-  // Without a base there is nothing to put the change on but what is here already.
-  if (bases.size > 0) await putOrSetAside(context, [base], context.version);
-}
-
-async function releaseLane({ session, draft, now }: SettleContext, head: number): Promise<void> {
-  const move = { from: 'blocked' as const, set: 'blocked_by = NULL', where: 'c.blocked_by = $1', params: [head] };
-  await moveChanges(session, move, draft, { now, paused: false });
-}
-
-/** A person's answer. */
-export async function resolveConflict(context: SettleContext, id: string, resolve: Resolve): Promise<Change> {
-  const { session, now } = context;
-  const reasons = { now, paused: false };
-  const change = await requireChange(session, id, reasons);
-  if (change.status !== 'conflicted' || change.conflict === null) {
-    throw new LocalDataError(
-      'CHANGE_NOT_ALLOWED',
-      `Change ${change.seq} (${change.operation} of ${change.entityType} "${change.entityId}") is ${change.status}: it has no conflict to resolve.`,
-      { id, status: change.status },
-    );
-  }
-  const [row] = await session.run<{ rebased: Rebased | null }>(`SELECT rebased FROM local_changes WHERE id = $1`, [id]);
-  const { operation, data } = effectOf({ ...change, rebased: row?.rebased ?? null });
-  const { previous, timestamp } = change;
-  const conflict: Conflict = change.conflict;
-  const settled = settleByPerson(
-    { operation, data, previous, inserted: null, timestamp, clientId: context.clientId },
-    conflict,
-    resolve,
-    now,
-  );
-  await writeSettled(context, change, settled);
-  return requireChange(session, id, reasons);
 }

@@ -3,27 +3,31 @@
 // there, and the cursor is set last, so that a kill at any instant lets it go on where it was.
 import { type SnapshotResponse, snapshotEntitySchema } from '../protocol/sync.ts';
 import { type ChangeRow, laneOf, lightColumns, toChange } from '../db/change-row.ts';
-import { type EntityBase, moveBases } from '../db/entity-bases.ts';
-import { type EntityType, keyColumn, entityAsJson } from '../db/entity-types.ts';
-import { moveChanges } from '../db/move-changes.ts';
-import { quoteLiteral } from '../db/sql-values.ts';
-import { type RemoteContext, putOnBases } from './apply-feed.ts';
+import { type EntityBase, type EntityName, feedVersion, moveBases, pinMadeOn } from '../db/entity-bases.ts';
+import type { EntityType, EntityTypes } from '../db/entity-types.ts';
+import {
+  type RemoteContext,
+  type Strange,
+  nameOf,
+  problemOf,
+  putOnBases,
+  recordStrange,
+  retrySetAside,
+} from './apply-feed.ts';
+import { meetAgain } from './missing-entities.ts';
 import { parentsFirst } from './put-entities.ts';
 import { type Binding, setBinding } from './sync-binding.ts';
+import { type TypeShape, setShape, shapeOf } from './type-standing.ts';
 
-/** Keeps one page; gives true when it was the last. */
+/** Keeps one page; gives true when it was the last. What cannot be read of it is set aside, and taken to be there. */
 export async function keepSnapshotPage(
   context: RemoteContext,
   binding: Binding,
   page: SnapshotResponse,
 ): Promise<boolean> {
-  const entities = page.entities.flatMap((value): EntityBase[] => {
-    const read = snapshotEntitySchema.safeParse(value);
-    if (!read.success) return [];
-    const { entityType, entityId, version, timestamp, entity } = read.data;
-    return [{ entityType, entityId, version, timestamp, data: entity }];
-  });
-  await moveBases(context.session, entities, binding.snapshot);
+  const { understood, strange } = readEntities(page.entities);
+  await moveBases(context.session, understood, binding.snapshot);
+  await keepStrange(context, binding, strange);
   await setBinding(context.session, {
     snapshot_page: page.next,
     snapshot_cursor: page.cursor,
@@ -34,14 +38,50 @@ export async function keepSnapshotPage(
   return page.next === null;
 }
 
-/** Where putting in place has come: the entity after which it goes on. */
+function readEntities(values: readonly unknown[]): { understood: EntityBase[]; strange: Strange[] } {
+  const understood: EntityBase[] = [];
+  const strange: Strange[] = [];
+  for (const value of values) {
+    const read = snapshotEntitySchema.safeParse(value);
+    if (!read.success) strange.push({ what: 'an entity', value, problem: problemOf(read.error) });
+    else {
+      const { entityType, entityId, version, timestamp, entity } = read.data;
+      understood.push({ entityType, entityId, version, timestamp, data: entity });
+    }
+  }
+  return { understood, strange };
+}
+
+/** The server has them, if not so that they could be read: they are not taken for deleted. */
+async function keepStrange(context: RemoteContext, binding: Binding, strange: readonly Strange[]): Promise<void> {
+  if (strange.length === 0) return;
+  for (const one of strange) await recordStrange(context, one);
+  await context.session.run(
+    `UPDATE local_data.entity_bases b SET snapshot = $2
+     FROM jsonb_to_recordset($1::jsonb) AS n("entityType" text, "entityId" text)
+     WHERE b.entity_type = n."entityType" AND b.entity_id = n."entityId"`,
+    [JSON.stringify(strange.map(({ value }) => nameOf(value))), binding.snapshot],
+  );
+}
+
+/** Where putting in place has come: the type, and the entity after which it goes on. */
 export interface ApplyingFrom {
-  readonly step: 'put' | 'missing';
-  readonly type: number;
+  readonly step: 'put' | 'gone';
+  /** Those that were in step when it began, parents first, with the tables they had. */
+  readonly types: readonly { readonly entityType: string; readonly shape: TypeShape }[];
+  readonly at: number;
   readonly after: string;
 }
 
-export const APPLYING_START: ApplyingFrom = { step: 'put', type: 0, after: '' };
+export function applyingStart(entityTypes: EntityTypes, isLocalOnly: (entityType: string) => boolean): ApplyingFrom {
+  const types = parentsFirst(entityTypes).filter(({ entityType }) => !isLocalOnly(entityType));
+  return {
+    step: 'put',
+    types: types.map((type) => ({ entityType: type.entityType, shape: shapeOf(type) })),
+    at: 0,
+    after: '',
+  };
+}
 
 const CHUNK = 1_000;
 
@@ -54,48 +94,61 @@ export async function applySnapshotChunk(
   binding: Binding,
   from: ApplyingFrom,
 ): Promise<ApplyingFrom | undefined> {
-  const types = parentsFirst(context.entityTypes);
-  const ordered = from.step === 'put' ? types : types.toReversed();
-  const type = ordered[from.type];
+  const ordered = from.step === 'put' ? from.types : from.types.toReversed();
+  const type = ordered[from.at];
   if (type === undefined) {
-    if (from.step === 'put') return { step: 'missing', type: 0, after: '' };
-    await setAsideUnknown(context, types);
-    await finish(context, binding);
+    if (from.step === 'put') return { ...from, step: 'gone', at: 0, after: '' };
+    await finish(context, binding, from);
     return undefined;
   }
-  const bases = await nextBases(context, binding, from, type);
-  if (bases.length > 0) {
-    // What the snapshot lacks was deleted at some version that nobody told.
-    if (from.step === 'missing') await markDeleted(context, binding, bases);
-    const version = binding.snapshot_version ?? 0;
-    const gone = bases.map((base) => (from.step === 'missing' ? { ...base, data: null } : base));
-    const refused = await putOnBases(context, gone, version, true);
-    await recordSetAside(
-      context,
-      gone.filter((base) => refused.has(laneOf(base))),
-      refused,
-    );
-  }
+  const bases = await nextBases(context, binding, from, type.entityType);
+  if (bases.length > 0) await putSnapshot(context, binding, from, bases);
   const last = bases.at(-1);
   return bases.length < CHUNK || last === undefined
-    ? { step: from.step, type: from.type + 1, after: '' }
+    ? { ...from, at: from.at + 1, after: '' }
     : { ...from, after: last.entityId };
+}
+
+async function putSnapshot(
+  context: RemoteContext,
+  binding: Binding,
+  { step }: ApplyingFrom,
+  bases: readonly EntityBase[],
+): Promise<void> {
+  // What was recorded while the snapshot was received was made on what the feed had brought before.
+  await pinMadeOn(context.session, bases, binding.version);
+  // What the snapshot lacks was deleted at some version that nobody told.
+  if (step === 'gone') await markDeleted(context, binding, bases);
+  else await meetAgain(context, bases);
+  const put = step === 'gone' ? bases.map((base) => ({ ...base, data: null })) : bases;
+  await putInBulk(context, put, binding.snapshot_version ?? 0);
+}
+
+async function putInBulk(context: RemoteContext, bases: readonly EntityBase[], version: number): Promise<void> {
+  const refused = await putOnBases(context, bases, version, true);
+  await recordSetAside(
+    context,
+    bases.filter((base) => refused.has(laneOf(base))),
+    refused,
+  );
 }
 
 function nextBases(
   { session }: RemoteContext,
   binding: Binding,
   from: ApplyingFrom,
-  type: EntityType,
+  entityType: string,
 ): Promise<EntityBase[]> {
   const which = from.step === 'put' ? 'b.snapshot = $3' : 'b.snapshot < $3 AND NOT b.deleted';
-  return session.runList<EntityBase>(
-    `SELECT json_agg(json_build_object('entityType', b.entity_type, 'entityId', b.entity_id, 'version', b.version,
-       'timestamp', b.timestamp, 'data', CASE WHEN b.deleted THEN NULL ELSE b.data END) ORDER BY b.entity_id) AS rows
-     FROM (SELECT * FROM local_data.entity_bases b WHERE b.entity_type = $1 AND b.entity_id > $2 AND ${which}
-       ORDER BY b.entity_id LIMIT ${CHUNK}) b`,
-    [type.entityType, from.after, binding.snapshot],
-  );
+  return session.runList<EntityBase>(nextOfType(which), [entityType, from.after, binding.snapshot]);
+}
+
+/** `$1` entity type, `$2` the entity id after which it goes on. */
+function nextOfType(which: string): string {
+  return `SELECT json_agg(json_build_object('entityType', b.entity_type, 'entityId', b.entity_id, 'version', b.version,
+      'timestamp', b.timestamp, 'data', CASE WHEN b.deleted THEN NULL ELSE b.data END) ORDER BY b.entity_id) AS rows
+    FROM (SELECT * FROM local_data.entity_bases b WHERE b.entity_type = $1 AND b.entity_id > $2 AND ${which}
+      ORDER BY b.entity_id LIMIT ${CHUNK}) b`;
 }
 
 async function markDeleted({ session }: RemoteContext, binding: Binding, bases: readonly EntityBase[]): Promise<void> {
@@ -106,7 +159,12 @@ async function markDeleted({ session }: RemoteContext, binding: Binding, bases: 
   );
 }
 
-async function finish({ session, now }: RemoteContext, binding: Binding): Promise<void> {
+async function finish(context: RemoteContext, binding: Binding, { types }: ApplyingFrom): Promise<void> {
+  const { session, now } = context;
+  await markRestDeleted(context, binding);
+  await retryAll(context, binding.snapshot_version ?? 0);
+  await setAsideUnknown(context);
+  for (const { entityType, shape } of types) await setShape(session, entityType, shape);
   await setBinding(session, {
     phase: 'linked',
     cursor: binding.snapshot_cursor,
@@ -117,9 +175,18 @@ async function finish({ session, now }: RemoteContext, binding: Binding): Promis
   });
 }
 
+/** Of types that are not in step, or not known here. */
+async function markRestDeleted({ session }: RemoteContext, binding: Binding): Promise<void> {
+  await session.run(
+    `UPDATE local_data.entity_bases SET deleted = true, data = NULL, version = greatest($2, version + 1)
+     WHERE snapshot < $1 AND NOT deleted`,
+    [binding.snapshot, binding.snapshot_version ?? 0],
+  );
+}
+
 /** Entities of types that are not registered here stay in the bases; one change a type says that they are there. */
-async function setAsideUnknown(context: RemoteContext, types: readonly EntityType[]): Promise<void> {
-  const known = types.map((type) => type.entityType);
+async function setAsideUnknown(context: RemoteContext): Promise<void> {
+  const known = context.entityTypes.all().map((type) => type.entityType);
   const rows = await context.session.run<{ entity_type: string; entity_id: string; version: number }>(
     `SELECT DISTINCT ON (b.entity_type) b.entity_type, b.entity_id, b.version FROM local_data.entity_bases b
      WHERE NOT b.deleted AND NOT b.entity_type IN (SELECT jsonb_array_elements_text($1::jsonb))
@@ -127,7 +194,8 @@ async function setAsideUnknown(context: RemoteContext, types: readonly EntityTyp
      ORDER BY b.entity_type, b.entity_id`,
     [JSON.stringify(known)],
   );
-  const bases = rows.map((row) => ({
+  const unknown = rows.filter((row) => !context.isLocalOnly(row.entity_type));
+  const bases = unknown.map((row) => ({
     entityType: row.entity_type,
     entityId: row.entity_id,
     version: row.version,
@@ -143,6 +211,7 @@ async function setAsideUnknown(context: RemoteContext, types: readonly EntityTyp
   await recordSetAside(context, bases, refused, 'UNKNOWN_ENTITY_TYPE');
 }
 
+/** Once for each lane. */
 async function recordSetAside(
   context: RemoteContext,
   bases: readonly EntityBase[],
@@ -171,71 +240,30 @@ async function recordSetAside(
        origin, accepted_version, accepted_at, error, failure)
      SELECT r.id, r.t, r.e, r.o, NULLIF(r.d, 'null'), $2, false, true, 'remote', r.v, $2, r.message, r.failure
      FROM jsonb_to_recordset($1::jsonb) AS r(id text, t text, e text, o text, d jsonb, v bigint, message text, failure jsonb)
+     WHERE NOT EXISTS (SELECT FROM local_changes k WHERE k.entity_type = r.t AND k.entity_id = r.e AND k.origin = 'remote'
+       AND k.status = 'failed')
      RETURNING ${lightColumns('c')}`,
     [JSON.stringify(rows), now],
   );
   for (const row of recorded) draft.recorded(toChange(row, { now, paused: false }));
 }
 
-/** Puts in place what waited for its type to be registered. */
-export async function putRegistered(context: RemoteContext, entityType: string, version: number): Promise<void> {
-  for (let after = ''; ;) {
-    const bases = await context.session.runList<EntityBase>(
-      `SELECT json_agg(json_build_object('entityType', b.entity_type, 'entityId', b.entity_id, 'version', b.version,
-         'timestamp', b.timestamp, 'data', b.data) ORDER BY b.entity_id) AS rows
-       FROM (SELECT * FROM local_data.entity_bases b WHERE b.entity_type = $1 AND b.entity_id > $2 AND NOT b.deleted
-         ORDER BY b.entity_id LIMIT ${CHUNK}) b`,
-      [entityType, after],
-    );
-    if (bases.length > 0) await putOnBases(context, bases, version, true);
-    const last = bases.at(-1);
-    if (last === undefined || bases.length < CHUNK) return;
-    after = last.entityId;
-  }
-}
-
 /**
- * Before the first snapshot: each entity that is here and unknown to the server becomes one insert of its present state.
- * What waited for it is superseded, and says so. A lane whose one change is that insert already stays as it is.
+ * Puts the next bases of a type in place, from the entity id on; gives the one after which it goes on, or undefined when
+ * all is done.
  */
-export async function supersedeLocal(context: RemoteContext, localOnly: ReadonlySet<string>): Promise<void> {
-  for (const type of parentsFirst(context.entityTypes)) {
-    if (!localOnly.has(type.entityType)) await supersedeType(context, type);
-  }
+export async function putBasesOf(context: RemoteContext, type: EntityType, after: string): Promise<string | undefined> {
+  const bases = await context.session.runList<EntityBase>(nextOfType('true'), [type.entityType, after]);
+  const version = await feedVersion(context.session);
+  if (bases.length > 0) await putInBulk(context, bases, version);
+  const last: EntityName | undefined = bases.at(-1);
+  if (last !== undefined && bases.length === CHUNK) return last.entityId;
+  await retryAll(context, version);
+  return undefined;
 }
 
-async function supersedeType({ session, draft, now, newId }: RemoteContext, type: EntityType): Promise<void> {
-  const name = quoteLiteral(type.entityType);
-  const [mark] = await session.run<{ last: number | null }>(`SELECT max(seq) AS last FROM local_changes`);
-  const last = mark?.last ?? 0;
-  const waiting = `SELECT c.entity_id FROM local_changes c WHERE c.entity_type = ${name} AND c.status = 'applied' AND c.origin <> 'remote'`;
-  const alone = `${waiting} GROUP BY c.entity_id HAVING count(*) = 1 AND bool_and(c.operation = 'insert')`;
-  const entities = await session.runList<{ e: string; d: unknown }>(
-    `SELECT json_agg(json_build_object('e', t.${keyColumn(type)}::text, 'd', ${entityAsJson(type, 't')})) AS rows
-     FROM ${type.sqlTable} t WHERE t.${keyColumn(type)}::text NOT IN (${alone})
-       AND NOT EXISTS (SELECT FROM local_data.entity_bases b WHERE b.entity_type = ${name} AND b.entity_id = t.${keyColumn(type)}::text)`,
-  );
-  for (let start = 0; start < entities.length; start += CHUNK) {
-    const rows = entities.slice(start, start + CHUNK).map((entity) => ({ id: newId(), ...entity }));
-    const recorded = await session.run<ChangeRow>(
-      `INSERT INTO local_changes AS c (id, entity_type, entity_id, operation, data, timestamp, processed_local, applied_at, note)
-       SELECT r.id, ${name}, r.e, 'insert', r.d, $2, true, $2, 'the state at the first connect'
-       FROM jsonb_to_recordset($1::jsonb) AS r(id text, e text, d jsonb) RETURNING ${lightColumns('c')}`,
-      [JSON.stringify(rows), now],
-    );
-    for (const row of recorded) draft.recorded(toChange(row, { now, paused: false }));
-  }
-  await moveChanges(
-    session,
-    {
-      from: 'applied',
-      set: `processed_sync = true, note = 'superseded by the state at the first connect'`,
-      where: `c.entity_type = $1 AND c.seq <= $2 AND c.origin <> 'remote' AND c.entity_id NOT IN (
-        SELECT i.entity_id FROM local_changes i WHERE i.entity_type = $1 AND i.status = 'applied' AND i.origin <> 'remote'
-          GROUP BY i.entity_id HAVING count(*) = 1 AND bool_and(i.operation = 'insert' AND i.seq <= $2))`,
-      params: [type.entityType, last],
-    },
-    draft,
-    { now, paused: false },
-  );
+/** Of a type that refers to itself, a child may have come before its parent. */
+async function retryAll(context: RemoteContext, version: number): Promise<void> {
+  if (context.setAside === 0) return;
+  for (let placed = 1; placed > 0;) placed = await retrySetAside(context, version);
 }

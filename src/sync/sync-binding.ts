@@ -1,5 +1,6 @@
 // The one row that says which server and space this database belongs to and how far it has come. Written in the same
 // transaction as the data it speaks of, so that the cursor is never ahead.
+import type { SyncRules } from '../protocol/sync-state.ts';
 import type { Session } from '../db/database.ts';
 
 /** `snapshot` receives bases, `applying` puts them in place, `linked` follows the feed. */
@@ -25,10 +26,12 @@ export interface Binding {
   readonly snapshot_total: number | null;
   readonly last_push_at: number | null;
   readonly last_pull_at: number | null;
+  /** Null where nobody has said yet how entity types take part. */
+  readonly rules: SyncRules | null;
 }
 
 const COLUMNS = `url, space, epoch, client_id, phase, connected, paused, cursor, version, snapshot, snapshot_page,
-  snapshot_cursor, snapshot_version, snapshot_total, last_push_at, last_pull_at`;
+  snapshot_cursor, snapshot_version, snapshot_total, last_push_at, last_pull_at, rules`;
 
 export async function readBinding(session: Session): Promise<Binding | undefined> {
   const [row] = await session.run<Binding>(`SELECT ${COLUMNS} FROM local_data.sync_binding`);
@@ -37,11 +40,18 @@ export async function readBinding(session: Session): Promise<Binding | undefined
 
 export async function bind(
   session: Session,
-  to: { readonly url: string; readonly space: string; readonly epoch: string; readonly clientId: string },
+  to: {
+    readonly url: string;
+    readonly space: string;
+    readonly epoch: string;
+    readonly clientId: string;
+    readonly rules: SyncRules;
+  },
 ): Promise<void> {
   await session.run(
-    `INSERT INTO local_data.sync_binding (url, space, epoch, client_id, phase, snapshot) VALUES ($1, $2, $3, $4, 'snapshot', 1)`,
-    [to.url, to.space, to.epoch, to.clientId],
+    `INSERT INTO local_data.sync_binding (url, space, epoch, client_id, phase, snapshot, rules)
+     VALUES ($1, $2, $3, $4, 'snapshot', 1, $5)`,
+    [to.url, to.space, to.epoch, to.clientId, JSON.stringify(to.rules)],
   );
 }
 
@@ -55,26 +65,4 @@ export async function setBinding(
     `UPDATE local_data.sync_binding SET ${list}`,
     columns.map((column) => values[column] ?? null),
   );
-}
-
-/** Written down before changes leave: whatever happens then, it is known that they may have arrived. */
-export async function addInDoubt(session: Session, seqs: readonly number[]): Promise<void> {
-  await session.run(
-    `UPDATE local_data.sync_binding SET in_doubt =
-       ARRAY(SELECT s FROM unnest(in_doubt) AS s UNION SELECT s FROM unnest($1::bigint[]) AS s)`,
-    [`{${seqs.join(',')}}`],
-  );
-}
-
-export async function settleDoubt(session: Session, seqs: readonly number[]): Promise<void> {
-  await session.run(
-    `UPDATE local_data.sync_binding SET in_doubt =
-       ARRAY(SELECT s FROM unnest(in_doubt) AS s WHERE NOT s = ANY($1::bigint[]))`,
-    [`{${seqs.join(',')}}`],
-  );
-}
-
-export async function readInDoubt(session: Session): Promise<ReadonlySet<number>> {
-  const rows = await session.run<{ seq: number }>(`SELECT unnest(in_doubt) AS seq FROM local_data.sync_binding`);
-  return new Set(rows.map(({ seq }) => seq));
 }

@@ -69,7 +69,10 @@ export interface TransportErrorDetails {
   /** The server's code, or the system's, such as `ECONNREFUSED`. */
   readonly code?: string;
   readonly retryAfterMs?: number;
-  /** Whether the server may have done what it was asked. Default true, except where it said no. */
+  /**
+   * Whether a push may have taken effect; see {@link TransportError.mayHaveTakenEffect}. Say false only where that is
+   * certain: the request never reached the server, or the server said that it did nothing.
+   */
   readonly mayHaveTakenEffect?: boolean;
 }
 
@@ -83,5 +86,10 @@ export class TransportError extends Error {
     this.name = 'TransportError';
     this.kind = kind;
     this.details = details;
+  }
+
+  /** What nobody has said is in doubt: a change that is taken for unsent may be edited, and then there are two of it. */
+  get mayHaveTakenEffect(): boolean {
+    return this.details.mayHaveTakenEffect ?? true;
   }
 }

@@ -5,12 +5,13 @@ import type { ImportProgress, Transaction, TransactionOperation } from '../proto
 import {
   REMOTE_METHODS,
   type RemoteMethod,
+  type SyncMethod,
   changeFilterSchema,
   checked,
   definitionOf,
   syncMethodOf,
 } from '../protocol/engine-rpc.ts';
-import type { LocalDataSync } from '../protocol/sync-state.ts';
+import type { LocalDataSync } from '../sync/local-data-sync.ts';
 import type { StoresMirror } from './stores-mirror.ts';
 
 /** What of a call stays on this side. */
@@ -57,29 +58,30 @@ export function localDataOver(caller: EngineCaller): LocalData {
 
 function carriedFace(caller: EngineCaller): CarriedFace {
   const face: Partial<Record<RemoteMethod, (...args: unknown[]) => Promise<unknown>>> = {};
-  for (const method of REMOTE_METHODS) {
-    face[method] = async (...args) => {
-      const { sent, supervision } = separate(method, args);
-      return caller.call(method, sent, supervision);
-    };
-  }
+  for (const method of REMOTE_METHODS) face[method] = carried(caller, method);
   // The server answers with what the same method of the engine gave; the contract suite holds both to it.
   return face as unknown as CarriedFace;
 }
 
 /** A method of `data.sync` that the list lacks is missing here, and then this does not compile. */
 type CarriedSync = Pick<LocalDataSync, keyof LocalDataSync & SyncMethod>;
-type SyncMethod = RemoteMethod extends infer Method ? (Method extends `sync.${infer Name}` ? Name : never) : never;
 
 function carriedSync(caller: EngineCaller): LocalDataSync {
-  const face: Partial<Record<keyof LocalDataSync, (...args: unknown[]) => Promise<unknown>>> = {};
+  const face: Partial<Record<SyncMethod, (...args: unknown[]) => Promise<unknown>>> = {};
   for (const method of REMOTE_METHODS) {
     const name = syncMethodOf(method);
-    if (name !== undefined) face[name] = (...args) => caller.call(method, args, {});
+    if (name !== undefined) face[name] = carried(caller, method);
   }
-  // The server answers with what the same method of the engine gave.
-  const carried = face as unknown as CarriedSync;
-  return carried;
+  // As above.
+  const sync: CarriedSync = face as unknown as CarriedSync;
+  return sync;
+}
+
+function carried(caller: EngineCaller, method: RemoteMethod): (...args: unknown[]) => Promise<unknown> {
+  return async (...args) => {
+    const { sent, supervision } = separate(method, args);
+    return caller.call(method, sent, supervision);
+  };
 }
 
 /** Signals and callbacks stay here; what is data goes. */

@@ -16,7 +16,7 @@ import {
   requestMessageSchema,
   syncMethodOf,
 } from '../protocol/engine-rpc.ts';
-import type { LocalDataSync } from '../protocol/sync-state.ts';
+import type { LocalDataSync } from '../sync/local-data-sync.ts';
 import { LocalDataError, type SerializedError, serializeError } from '../protocol/errors.ts';
 import { wireSize } from '../protocol/wire-size.ts';
 import { notify } from './notify.ts';

@@ -5,7 +5,15 @@ import { SignJWT, UnsecuredJWT, exportJWK, generateKeyPair } from 'jose';
 import { z } from 'zod';
 import { syncErrorSchema } from '../../src/protocol/sync.ts';
 import type { RunningServer } from '../../src/server/start-server.ts';
-import { ProtocolClient, SECRET, type Sending, signToken, startForTest, toChange } from '../support/server.ts';
+import {
+  type Draft,
+  ProtocolClient,
+  SECRET,
+  type Sending,
+  signToken,
+  startForTest,
+  toChange,
+} from '../support/server.ts';
 
 const lines: object[] = [];
 const write = (fields: object, message: string): void => void lines.push({ ...fields, message });
@@ -19,7 +27,7 @@ describe('a bad request', () => {
     server = await startForTest({
       memory: true,
       logger,
-      limits: { bodyBytes: 200_000, requestMs: 400, validateMs: 200 },
+      limits: { bodyBytes: 200_000, entityBytes: 50_000, transactionBytes: 80_000, requestMs: 400, validateMs: 200 },
       rules: {
         Short: { schema: z.object({ title: z.string().max(5) }) },
         Json: { schema: { type: 'object', properties: { n: { type: 'integer' } }, required: ['n'] } },
@@ -29,6 +37,7 @@ describe('a bad request', () => {
       validate: async ({ change, after, subject }) => {
         if (change.entityType === 'Broken') throw new Error(`the hook saw ${PRIVATE}`);
         if (change.entityType === 'Slow') await new Promise(() => undefined);
+        if (change.entityType === 'Slowish') await new Promise((resolve) => setTimeout(resolve, 120));
         if (after?.['title'] === 'forbidden') return { reason: `not for ${subject ?? 'nobody'}`, field: 'title' };
         return null;
       },
@@ -171,6 +180,49 @@ describe('a bad request', () => {
     assert.match(noHttp, /"code":"INVALID_REQUEST"/);
   });
 
+  it('that arrives drop by drop from many at once keeps nobody else waiting', async () => {
+    const head = `POST /v1/spaces/mine/changes HTTP/1.1\r\nhost: x\r\nauthorization: Bearer ${good.token}\r\n`;
+    const dripping = Array.from({ length: 150 }, (_, index) => drip(server.port, `${head}x-slow-${index}: `));
+    await Promise.all(dripping.map(({ connected }) => connected));
+    for (let asked = 0; asked < 5; asked += 1) assert.equal((await good.request('')).status, 200);
+    const answers = await Promise.all(dripping.map(({ answer }) => answer));
+    for (const answer of answers) assert.match(answer, /^HTTP\/1\.1 408 /);
+  });
+
+  it('with names and tokens of 10 kB and more is refused in every place', async () => {
+    const headers = { authorization: `Bearer ${good.token}` };
+    const long = 'x'.repeat(10_000);
+    for (const path of [`changes?after=${long}`, `snapshot?page=${long}`, `digest/0?page=${long}`, `digest/${long}`]) {
+      assert.deepEqual(first(await ask(`/v1/spaces/mine/${path}`, { headers })), [400, 'INVALID_REQUEST']);
+    }
+    assert.deepEqual(first(await ask(`/v1/spaces/${long}`, { headers })), [403, 'FORBIDDEN']);
+    assert.deepEqual(first(await ask(`/${long}`, { headers })), [404, 'NOT_FOUND']);
+    assert.deepEqual(first(await ask(`/${'x'.repeat(20_000)}`, { headers })), [400, 'INVALID_REQUEST']);
+    assert.deepEqual(first(await askWith(long)), [401, 'UNAUTHENTICATED']);
+    for (const over of [{ clientId: long }, { epoch: long }, { cursor: long }]) {
+      const body = { clientId: 'c', epoch: 'e', cursor: null, changes: [1], ...over };
+      assert.deepEqual(first(await post(JSON.stringify(body))), [400, 'INVALID_REQUEST'], Object.keys(over).join());
+    }
+  });
+
+  it('that makes an entity or a transaction too large is refused, though each change is small', async () => {
+    const data = (name: string) => ({ [name]: 'x'.repeat(30_000) });
+    const outcomes = async (...drafts: readonly Draft[]) => {
+      return (await good.push(...drafts)).map((result) =>
+        result.outcome === 'rejected' ? result.code : result.outcome,
+      );
+    };
+    const grown = { entityId: 'grows', operation: 'update', data: data('b'), baseVersion: 1 } as const;
+    assert.deepEqual(await outcomes({ entityId: 'grows', data: data('a') }), ['applied']);
+    assert.deepEqual(await outcomes(grown), ['ENTITY_TOO_LARGE']);
+    const members = ['m1', 'm2'].map((entityId) => ({ entityId, data: data('a'), transactionId: 'large' }));
+    assert.deepEqual(await outcomes(...members), ['held', 'TRANSACTION_TOO_LARGE']);
+    assert.deepEqual(await outcomes(...members.map((member) => ({ ...member, transactionId: null }))), [
+      'applied',
+      'applied',
+    ]);
+  });
+
   it('of which a rule or the hook does not allow a change has that change rejected, with the reason', async () => {
     const results = await good.push(
       { entityId: 's1', entityType: 'Short', data: { title: 'much too long' } },
@@ -214,6 +266,15 @@ describe('a bad request', () => {
     assert.equal((await good.info()).version, version);
   });
 
+  it('that takes too long to check as a whole is to be sent in parts, and is applied in no part', async () => {
+    const { version } = await good.info();
+    const changes = Array.from({ length: 9 }, (_, index) => toChange({ entityId: `s${index}`, entityType: 'Slowish' }));
+    const { status, body } = await good.send(changes);
+    assert.deepEqual([status, syncErrorSchema.parse(body).error.code], [413, 'PAYLOAD_TOO_LARGE']);
+    assert.equal((await good.info()).version, version);
+    assert.equal((await good.send(changes.slice(0, 3))).status, 200);
+  });
+
   it('leaves no payload, no id and no token in the log', async () => {
     await good.push({ id: `${PRIVATE}-id`, entityId: `${PRIVATE}-entity`, data: { [PRIVATE]: PRIVATE } });
     await good.send([{ [PRIVATE]: PRIVATE }]);
@@ -244,7 +305,44 @@ describe('a bad request', () => {
   });
 });
 
+describe('a server that has too many who wait', () => {
+  it('sends the next one away with the time to come again, and takes it once there is room', async () => {
+    const server = await startForTest({ memory: true, limits: { waitingReaders: 1 } });
+    try {
+      const client = await ProtocolClient.enter(server.url, 'mine');
+      const { cursor } = await client.pull();
+      const waiting = client.pull(cursor, { wait: 30 });
+      await readersWait(server.url, 1);
+      const { status, headers } = await client.request(`/changes?after=${cursor}&wait=30`);
+      assert.deepEqual([status, headers.get('retry-after')], [429, '5']);
+      await client.push({ entityId: 't1' });
+      assert.equal((await waiting).changes.length, 1);
+      assert.deepEqual((await client.pull((await waiting).cursor, { wait: 1 })).changes, []);
+    } finally {
+      await server.close();
+    }
+  });
+});
+
 describe('a server that closes', () => {
+  it('lets a push that is running come to its end, and answers it', async () => {
+    const entered = Promise.withResolvers<void>();
+    const go = Promise.withResolvers<null>();
+    const validate = () => {
+      entered.resolve();
+      return go.promise;
+    };
+    const server = await startForTest({ memory: true, validate });
+    const client = await ProtocolClient.enter(server.url, 'mine');
+    const pushed = client.push({ entityId: 't1' });
+    await entered.promise;
+    const closed = server.close();
+    await assert.rejects(fetch(`${server.url}/healthz`), 'it takes no new connection');
+    go.resolve(null);
+    assert.equal((await pushed)[0]?.outcome, 'applied');
+    await closed;
+  });
+
   it('answers those who wait, and does not wait long for one who never ends', async () => {
     const server = await startForTest({ memory: true, closeMs: 300 });
     const client = await ProtocolClient.enter(server.url, 'mine');
@@ -267,9 +365,37 @@ describe('a server that closes', () => {
     await assert.rejects(startForTest({}), /one of databaseUrl, dataDir and memory/);
     await assert.rejects(startForTest({ memory: true, limits: { changes: 5_000 } }), /limits\.changes/);
     await assert.rejects(startForTest({ memory: true, retention: { idDays: 7 } }), /180 days/);
+    await assert.rejects(startForTest({ memory: true, retention: { feedDays: 365 } }), /raise idDays/);
     await assert.rejects(startForTest({ databaseUrl: 'postgres://nobody:x@127.0.0.1:1/none' }));
   });
 });
+
+/** Sends a byte now and then for as long as it is let. */
+function drip(port: number, text: string): { readonly connected: Promise<void>; readonly answer: Promise<string> } {
+  const connected = Promise.withResolvers<void>();
+  const answer = new Promise<string>((resolve) => {
+    const socket = connect(port, '127.0.0.1', () => connected.resolve());
+    socket.write(text);
+    const timer = setInterval(() => socket.write('x'), 50);
+    let answered = '';
+    socket.on('data', (chunk: Buffer) => (answered += chunk.toString()));
+    socket.on('error', () => undefined);
+    socket.on('close', () => {
+      clearInterval(timer);
+      resolve(answered);
+    });
+  });
+  return { connected: connected.promise, answer };
+}
+
+async function readersWait(url: string, count: number): Promise<void> {
+  const end = performance.now() + 5_000;
+  for (;;) {
+    const text = await (await fetch(`${url}/metrics`)).text();
+    if (text.includes(`\nlocal_data_waiting_readers ${count}\n`)) return;
+    assert.ok(performance.now() < end, `${count} readers do not wait`);
+  }
+}
 
 /** What the server answers until it hangs up. */
 function sendRaw(port: number, text: string): Promise<string> {

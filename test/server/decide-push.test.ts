@@ -102,6 +102,102 @@ describe('the decision about a push', () => {
     );
   });
 
+  it('holds a change that must come after one that was not applied, and whoever must come after that', async () => {
+    const kept = nothingKept();
+    await pushTo(kept, 'bob', [inserting('old', 'taken', { x: 1 })]);
+    const { results } = await pushTo(kept, 'ann', [
+      inserting('old', 'elsewhere', { x: 1 }),
+      inserting('conflicting', 'taken', { x: 2 }),
+      { ...inserting('refused', 'r', {}), operation: 'update' },
+      { ...inserting('unreadable', 'u', {}), unknown: 1 },
+      { ...inserting('child-1', '1', {}), after: ['not-in-this-push', 'conflicting'] },
+      { ...inserting('child-2', '2', {}), after: ['refused'] },
+      { ...inserting('child-3', '3', {}), after: ['unreadable'] },
+      { ...inserting('grandchild', '4', {}), after: ['child-1'] },
+      { ...inserting('later', '2', {}), operation: 'update' },
+      { ...inserting('member-1', '5', {}), transactionId: 'x' },
+      { ...inserting('member-2', '6', {}), transactionId: 'x', after: ['grandchild'] },
+      { ...inserting('of-the-transaction', '7', {}), after: ['member-1'] },
+      { ...inserting('free', '8', {}), after: ['old', 'not-in-this-push', 'stands-later'] },
+      { ...inserting('stands-later', '9', {}), operation: 'update' },
+    ]);
+    assert.deepEqual(
+      results.map(({ id, ...result }) => [id, result.outcome === 'held' ? result.by : result.outcome]),
+      [
+        // What was applied under the id before is there, whatever comes under it now.
+        ['old', 'rejected'],
+        ['conflicting', 'conflict'],
+        ['refused', 'rejected'],
+        ['unreadable', 'rejected'],
+        ['child-1', 'conflicting'],
+        ['child-2', 'refused'],
+        ['child-3', 'unreadable'],
+        ['grandchild', 'child-1'],
+        ['later', 'child-2'],
+        ['member-1', 'member-2'],
+        ['member-2', 'grandchild'],
+        ['of-the-transaction', 'member-1'],
+        ['free', 'applied'],
+        ['stands-later', 'rejected'],
+      ],
+    );
+  });
+
+  it('applies a change after the one that it must come after, in the same push or an earlier one', async () => {
+    const kept = nothingKept();
+    const parent = inserting('parent', 'p', {});
+    const child = (id: string) => ({ ...inserting(id, id, {}), after: ['parent'] });
+    const first = await pushTo(kept, 'ann', [parent, child('one')]);
+    const again = await pushTo(kept, 'ann', [parent, child('two')]);
+    const alone = await pushTo(kept, 'ann', [child('three'), child('one')]);
+    assert.deepEqual(
+      [first, again, alone].map(({ results }) => results.map(({ outcome }) => outcome)),
+      [
+        ['applied', 'applied'],
+        ['duplicate', 'applied'],
+        ['applied', 'duplicate'],
+      ],
+    );
+  });
+
+  it('never applies a change before the one of its push that it must come after, whatever the push', async () => {
+    const drafts = fc.array(
+      fc.record({
+        draft: anyDraft,
+        after: fc.array(fc.nat(14), { maxLength: 2 }),
+        transactionId: fc.constantFrom(null, null, 'x', 'y'),
+      }),
+      { minLength: 2, maxLength: 15 },
+    );
+    await fc.assert(
+      fc.asyncProperty(drafts, async (given) => {
+        const kept = nothingKept();
+        await pushTo(kept, 'bob', [changeOf({ ...emptyDraft, entityId: 'a' }, 100)]);
+        const changes = given.map(({ draft, after, transactionId }, index) => {
+          return { ...changeOf(draft, index), transactionId, after: after.map((at) => `c${at}`) };
+        });
+        const { results, applied } = await pushTo(kept, 'ann', changes);
+        const done = new Set(applied.map(({ change }) => change.id));
+        for (const [index, result] of results.entries()) {
+          if (result.outcome !== 'applied') continue;
+          const earlier = (given[index]?.after ?? []).filter((at) => at < index);
+          for (const at of earlier) assert.equal(results[at]?.outcome, 'applied', JSON.stringify({ given, results }));
+        }
+        for (const id of done) assert.equal(results[Number(id.slice(1))]?.outcome, 'applied');
+      }),
+    );
+  });
+
+  it('refuses more ids to come after than the protocol allows, and ids that are none', async () => {
+    for (const after of [Array.from({ length: 101 }, () => 'a'), ['x'.repeat(201)], [''], [7], 'a', null]) {
+      const { results } = await pushTo(nothingKept(), 'ann', [{ ...inserting('one', 'e', {}), after }]);
+      const [result] = results;
+      assert.ok(result?.outcome === 'rejected', JSON.stringify(after));
+      assert.equal(result.code, 'INVALID_CHANGE');
+      assert.match(result.field ?? '', /^after/);
+    }
+  });
+
   it('clamps a clock that runs ahead, and takes two who write the same for one mind', async () => {
     const kept = nothingKept();
     const early = { ...changeOf({ ...emptyDraft, entityId: 'a' }, 1), timestamp: 9_999_999 };
@@ -113,6 +209,10 @@ describe('the decision about a push', () => {
     assert.equal((await pushTo(kept, 'eve', [other])).results[0]?.outcome, 'conflict');
   });
 });
+
+function inserting(id: string, entityId: string, data: JsonObject): object {
+  return { ...changeOf(emptyDraft, 0), id, entityId, data };
+}
 
 const emptyDraft: AnyDraft = {
   entityId: 'b',

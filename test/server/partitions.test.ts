@@ -8,28 +8,8 @@ import { ProtocolClient, sharedPostgres, startForTest } from '../support/server.
 
 const PARTS = 8;
 const SPACE = 'space-3';
-const entity = {
-  entity_type: 'Task',
-  entity_id: 'new',
-  version: 99,
-  timestamp: 1,
-  client_id: 'c',
-  deleted: false,
-  data: {},
-  fields: [[99, 'c', 1], {}],
-  hash: 'h',
-  bucket: 1,
-  bytes: 2,
-};
-const change = {
-  version: 99,
-  id: 'x',
-  entity_type: 'Task',
-  entity_id: 'new',
-  operation: 'insert',
-  timestamp: 1,
-  bytes: 2,
-};
+const entity = [['Task'], ['new'], [99], [1], ['c'], [false], ['{}'], ['[[99, "c", 1], {}]'], ['h'], [1], [2]];
+const change = [[99], ['x'], ['Task'], ['new'], ['insert'], ['{}'], ['{}'], [1], [null], [2]];
 
 /** What each statement is asked with: one that is added without is an error of types. */
 const VALUES: Readonly<Record<keyof typeof STATEMENTS, readonly unknown[]>> = {
@@ -39,8 +19,8 @@ const VALUES: Readonly<Record<keyof typeof STATEMENTS, readonly unknown[]>> = {
   readChangeAt: [SPACE, 1],
   readKnownIds: [SPACE, ['a', 'b']],
   readEntities: [SPACE, ['Task', 'Task'], ['t1', 't2']],
-  writeEntities: [SPACE, JSON.stringify([entity]), 1],
-  appendFeed: [SPACE, JSON.stringify([change]), 1, 'c'],
+  writeEntities: [SPACE, 1, ...entity],
+  appendFeed: [SPACE, 1, 'c', ...change],
   rememberIds: [SPACE, JSON.stringify([{ id: 'x', version: 99, payload_hash: 'h' }]), 1],
   moveSpace: [SPACE, 99, 'x'],
   readPage: [SPACE, 0, 10, 1_000_000],

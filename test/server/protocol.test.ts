@@ -1,10 +1,20 @@
 // What the protocol promises, asked of the built server over HTTP: on the embedded database and on a real Postgres alike.
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
+import type { Operation } from '../../src/protocol/changes.ts';
 import { canonicalJson } from '../../src/protocol/canonical-json.ts';
 import { digestResponseSchema } from '../../src/protocol/sync.ts';
 import type { RunningServer } from '../../src/server/start-server.ts';
-import { ProtocolClient, sharedPostgres, startForTest } from '../support/server.ts';
+import {
+  type Answer,
+  type Draft,
+  ProtocolClient,
+  SECRET,
+  sharedPostgres,
+  signToken,
+  startForTest,
+  toChange,
+} from '../support/server.ts';
 
 const places = {
   'an embedded database': async () => startForTest({ memory: true }),
@@ -129,6 +139,27 @@ for (const [place, start] of Object.entries(places)) {
       assert.equal((await ann.snapshot()).total, 2);
     });
 
+    it('lets no child land without its parent, and both once the parent can', async () => {
+      const [ann, bob] = await two();
+      await bob.push({ entityId: 'p1', entityType: 'Project', data: { name: 'b' } });
+      const parent = { id: 'c1', entityType: 'Project', entityId: 'p1', data: { name: 'a' } };
+      const rest: readonly Draft[] = [
+        { id: 'c2', entityId: 't1', data: { project: 'p1' }, after: ['c1'] },
+        { id: 'c3', entityId: 's1', data: { task: 't1' }, after: ['c2'], transactionId: 'x' },
+        { id: 'c4', entityId: 's2', transactionId: 'x' },
+        { id: 'c5', entityId: 'free', after: ['sent-before'] },
+      ];
+      const outcomes = async (...drafts: readonly Draft[]) => {
+        return (await ann.push(...drafts)).map((result) => (result.outcome === 'held' ? result.by : result.outcome));
+      };
+      assert.deepEqual(await outcomes(parent, ...rest), ['conflict', 'c1', 'c2', 'c3', 'applied']);
+      const seen = async () => (await bob.snapshot()).entities.map(({ entityId }) => entityId);
+      assert.deepEqual(await seen(), ['p1', 'free']);
+      const resolved = await outcomes({ ...parent, baseVersion: 1 }, ...rest);
+      assert.deepEqual(resolved, ['applied', 'applied', 'applied', 'applied', 'duplicate']);
+      assert.deepEqual((await bob.pullAll()).changes.map(({ id }) => id).slice(1), ['c5', 'c1', 'c2', 'c3', 'c4']);
+    });
+
     it('ends a page where a transaction ends', async () => {
       const [ann, bob] = await two();
       const member = (index: number, transactionId: string | null) => ({ entityId: `t${index}`, transactionId });
@@ -225,6 +256,91 @@ for (const [place, start] of Object.entries(places)) {
       assert.deepEqual((await bob.snapshot()).entities.find(({ entityId }) => entityId !== 'proto')?.entity, data);
     });
 
+    it('takes SQL in every string for the text that it is', async () => {
+      const [ann, bob] = await two();
+      await bob.push({ entityId: 'before', data: { kept: true } });
+      const sql = `'; DROP SCHEMA local_data_sync CASCADE; --`;
+      const eve = new ProtocolClient(server.url, ann.space, ann.token, sql);
+      const drafts: readonly Draft[] = [
+        { id: sql, entityType: sql, entityId: sql, data: { [sql]: sql }, transactionId: sql, after: [sql] },
+        {
+          id: `2${sql}`,
+          entityType: sql,
+          entityId: sql,
+          operation: 'update',
+          data: { [sql]: [sql] },
+          transactionId: sql,
+        },
+      ];
+      assert.deepEqual(
+        (await eve.push(...drafts)).map(({ outcome }) => outcome),
+        ['applied', 'applied'],
+      );
+      const { changes } = await bob.pullAll();
+      assert.deepEqual(
+        changes.slice(1).map(({ id, clientId, entityType, transactionId, entity }) => {
+          return [id, clientId, entityType, transactionId, entity];
+        }),
+        [
+          [sql, sql, sql, sql, { [sql]: sql }],
+          [`2${sql}`, sql, sql, sql, { [sql]: [sql] }],
+        ],
+      );
+      assert.equal((await eve.push({ entityId: 'x', operation: sql as Operation }))[0]?.outcome, 'rejected');
+      const encoded = encodeURIComponent(sql);
+      const codeOf = ({ status, body }: Answer) => [status, (body as { error?: { code: string } }).error?.code];
+      for (const query of [
+        'changes?after=',
+        'changes?limit=',
+        'changes?wait=',
+        'snapshot?page=',
+        'digest/',
+        'digest/0?page=',
+      ]) {
+        assert.deepEqual(codeOf(await bob.request(`/${query}${encoded}`)), [400, 'INVALID_REQUEST'], query);
+      }
+      assert.deepEqual(codeOf(await eve.send([toChange({ entityId: 'x' })], sql)), [400, 'INVALID_REQUEST']);
+      assert.deepEqual(codeOf(await eve.send([toChange({ entityId: 'x' })], null, sql)), [409, 'EPOCH_CHANGED']);
+      const elsewhere = new ProtocolClient(server.url, encoded, ann.token);
+      assert.deepEqual(codeOf(await elsewhere.request('')), [403, 'FORBIDDEN']);
+      const headers = { 'local-data-protocol': sql };
+      assert.deepEqual(codeOf(await ann.request('', { headers })), [426, 'UNSUPPORTED_PROTOCOL']);
+      const token = await signToken({ space: ann.space, secret: SECRET, subject: sql });
+      const named = new ProtocolClient(server.url, ann.space, token);
+      assert.deepEqual((await named.snapshot()).entities.map(({ entityId }) => entityId).toSorted(), [sql, 'before']);
+    });
+
+    it('remembers no refusal, so that the same change can succeed later', async () => {
+      const [ann, bob] = await two();
+      const change = { id: 'early', entityId: 't1', operation: 'update', data: { title: 'a' } } as const;
+      const outcome = async () => (await ann.push(change))[0]?.outcome;
+      assert.equal(await outcome(), 'rejected');
+      await bob.push({ entityId: 't1', data: { done: true } });
+      assert.equal(await outcome(), 'applied');
+      assert.equal(await outcome(), 'duplicate');
+    });
+
+    it('ends a page by its bytes, however many rows were asked for', async () => {
+      const [ann, bob] = await two();
+      const text = 'x'.repeat(1_000_000);
+      for (let index = 0; index < 5; index += 1) await ann.push({ entityId: `t${index}`, data: { text } });
+      const pages: number[] = [];
+      let after: string | undefined;
+      for (let more = true; more;) {
+        const page = await bob.pull(after, { limit: 1_000 });
+        pages.push(page.changes.length);
+        ({ more, cursor: after } = page);
+      }
+      assert.ok(pages.length > 1 && Math.max(...pages) <= 2, `pages of ${pages.join(', ')} changes`);
+      assert.equal(
+        pages.reduce((sum, count) => sum + count, 0),
+        5,
+      );
+      const first = await bob.request('/snapshot?limit=1000');
+      assert.ok((first.body as { entities: unknown[] }).entities.length <= 4);
+      assert.equal((await bob.snapshot(1_000)).entities.length, 5);
+    });
+
     it('lets one bad change of a batch stand alone', async () => {
       const [ann] = await two();
       const change = (over: object) => ({
@@ -245,6 +361,9 @@ for (const [place, start] of Object.entries(places)) {
         change({ entityId: 'x'.repeat(10_000) }),
         change({ entityId: 'ü'.repeat(999) }),
         change({ entityType: '' }),
+        change({ entityType: 'x'.repeat(10_000) }),
+        change({ transactionId: 'x'.repeat(10_000) }),
+        change({ after: ['x'.repeat(10_000)] }),
         change({ operation: 'upsert' }),
         change({ data: [] }),
         change({ data: null }),
@@ -296,6 +415,23 @@ for (const [place, start] of Object.entries(places)) {
         409,
         'EPOCH_CHANGED',
       ]);
+      const future = await forge(([kind, epoch, space]) => [kind, epoch, space, 99, 'x']);
+      const ahead = await ann.send([toChange({ entityId: 't2' })], future);
+      assert.deepEqual(
+        [ahead.status, (ahead.body as { error: { code: string } }).error.code],
+        [409, 'HISTORY_CHANGED'],
+      );
+      const { epoch } = await ann.info();
+      for (const [place, status, code] of [
+        [['p', 'another', ann.space, 1, 'x', 1, 'Task', 't1'], 409, 'EPOCH_CHANGED'],
+        [['p', epoch, ann.space, 99, 'x', 1, 'Task', 't1'], 409, 'HISTORY_CHANGED'],
+        [['p', epoch, other.space, 1, 'x', 1, 'Task', 't1'], 400, 'INVALID_REQUEST'],
+      ] as const) {
+        const page = Buffer.from(JSON.stringify(place)).toString('base64url');
+        const { status: got, body } = await bob.request(`/snapshot?page=${page}`);
+        assert.deepEqual([got, (body as { error: { code: string } }).error.code], [status, code]);
+      }
+      assert.equal((await ann.info()).version, 1);
       const wrong = await ann.send([], null, 'another');
       assert.equal(wrong.status, 400);
       const pushed = await ann.send([{}], null, 'another');

@@ -72,6 +72,52 @@ describe('retention', () => {
       assert.deepEqual([await count('applied_changes'), await count('entities')], [0, 1]);
       const [, snapshot] = await ask('/snapshot');
       assert.equal(snapshot['total'], 1);
+      await push(toChange({ id: 'after', entityId: 't9', timestamp: 1 }));
+      const [, { changes }] = await ask(`/changes?after=${String(snapshot['cursor'])}`);
+      assert.deepEqual(
+        (changes as { id: string }[]).map(({ id }) => id),
+        ['after'],
+        'a snapshot goes on with the feed',
+      );
+      assert.deepEqual(code(await ask('/changes', { clientId: 'ann', epoch, cursor: early, changes: [first] })), [
+        410,
+        'CURSOR_EXPIRED',
+      ]);
+    } finally {
+      await app.close();
+      await store.close();
+    }
+  });
+
+  it('keeps no more changes of a feed than it may', async () => {
+    const clock = new VirtualClock();
+    const store = await openServerStore({ memory: true });
+    const app = createServerApp({ store, clock, secret: SECRET, retention: { feedRows: 3, everyMs: HOUR } });
+    try {
+      const token = await signToken({ space: 'mine', secret: SECRET, now: clock.now(), expiresIn: '10d' });
+      const ask = async (path: string, init: RequestInit = {}): Promise<Record<string, unknown>> => {
+        const headers = { authorization: `Bearer ${token}`, 'content-type': 'application/json' };
+        const response = await app.fetch(new Request(`http://server/v1/spaces/mine${path}`, { headers, ...init }));
+        return (await response.json()) as Record<string, unknown>;
+      };
+      const { epoch } = await ask('');
+      const changes = Array.from({ length: 8 }, (_, index) => toChange({ entityId: `t${index}`, timestamp: 1 }));
+      await ask('/changes', {
+        method: 'POST',
+        body: JSON.stringify({ clientId: 'ann', epoch, cursor: null, changes }),
+      });
+      const count = async (): Promise<number> => {
+        const text = 'SELECT count(*) AS count FROM local_data_sync.feed';
+        return (await store.run<{ count: number }>({ name: '', text }, []))[0]?.count ?? -1;
+      };
+      assert.equal(await count(), 8);
+      clock.advance(HOUR);
+      const end = performance.now() + 10_000;
+      while (!clock.waits.includes(HOUR)) {
+        await count();
+        assert.ok(performance.now() < end, 'retention did not run');
+      }
+      assert.equal(await count(), 3);
     } finally {
       await app.close();
       await store.close();

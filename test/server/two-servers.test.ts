@@ -3,6 +3,7 @@
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
 import pg from 'pg';
+import { snapshotEntitySchema, snapshotResponseSchema } from '../../src/protocol/sync.ts';
 import type { RunningServer } from '../../src/server/start-server.ts';
 import { ProtocolClient, sharedPostgres, startForTest } from '../support/server.ts';
 
@@ -65,6 +66,21 @@ describe('two servers on one Postgres', () => {
     assert.equal((await waiting).changes.length, 1);
   });
 
+  it('read the feed once for all who wait at one place, however many those are', async () => {
+    const [a, b] = await startTwo(NEVER_MS);
+    const writer = await ProtocolClient.enter(a, 'shared');
+    const reader = await ProtocolClient.enter(b, 'shared');
+    await until(async () => (await listening()) === 2);
+    const { cursor } = await reader.pull();
+    await writer.epoch();
+    const waiting = Array.from({ length: 20 }, () => reader.pull(cursor, { wait: 20 }));
+    await until(async () => waits(b, 20));
+    const before = await countOf(b, 'local_data_feed_reads_total');
+    await writer.push({ entityId: 't1' });
+    for (const { changes } of await Promise.all(waiting)) assert.equal(changes.length, 1);
+    assert.equal((await countOf(b, 'local_data_feed_reads_total')) - before, 1);
+  });
+
   it('give every reader every change in order while many clients push to both at once', async () => {
     const urls = await startTwo(NEVER_MS);
     await until(async () => (await listening()) === 2);
@@ -99,6 +115,38 @@ describe('two servers on one Postgres', () => {
     await Promise.all(pushes);
     const expected = Array.from({ length: total }, (_, index) => index + 1);
     for (const seen of await Promise.all(readers)) assert.deepEqual(seen, expected);
+  });
+
+  it('serve one client that goes to the other with each request', async () => {
+    const [a, b] = await startTwo(NEVER_MS);
+    const here = await ProtocolClient.enter(a, 'shared', 'ann');
+    const there = await ProtocolClient.enter(b, 'shared', 'ann');
+    assert.equal(await here.epoch(), await there.epoch());
+    const change = { id: 'one', entityId: 't1' };
+    assert.equal((await here.push(change))[0]?.outcome, 'applied');
+    assert.equal((await there.push(change, { entityId: 't2' }))[0]?.outcome, 'duplicate');
+    await here.push({ entityId: 't3' });
+    const turns = [here, there, here];
+    const seen: unknown[] = [];
+    const entities: unknown[] = [];
+    let after: string | undefined;
+    let page = '';
+    for (const client of turns) {
+      const pulled = await client.pull(after, { limit: 1 });
+      seen.push(...pulled.changes.map(({ entityId }) => entityId));
+      after = pulled.cursor;
+      const { body } = await client.request(`/snapshot?limit=1${page}`);
+      const answer = snapshotResponseSchema.parse(body);
+      entities.push(...answer.entities.map((entity) => snapshotEntitySchema.parse(entity).entityId));
+      page = `&page=${answer.next ?? ''}`;
+    }
+    assert.deepEqual(
+      [seen, entities],
+      [
+        ['t1', 't2', 't3'],
+        ['t1', 't2', 't3'],
+      ],
+    );
   });
 
   it('apply a change once although both get it at the same time', async () => {
@@ -171,6 +219,11 @@ describe('two servers on one Postgres', () => {
     return { writer, waiting };
   }
 });
+
+async function countOf(url: string, name: string): Promise<number> {
+  const text = await (await fetch(`${url}/metrics`)).text();
+  return Number(new RegExp(`^${name} (\\d+)$`, 'm').exec(text)?.[1] ?? 0);
+}
 
 async function waits(url: string, count: number): Promise<boolean> {
   const text = await (await fetch(`${url}/metrics`)).text();

@@ -381,7 +381,7 @@ class Simulation {
     });
   }
 
-  async #repair({ data, repaired }: Client, chance: Chance, say: (what: string) => void): Promise<void> {
+  async #repair({ data, repaired, acknowledged }: Client, chance: Chance, say: (what: string) => void): Promise<void> {
     const { changes } = await data.listChanges({ status: ['failed', 'conflicted'], limit: 50 });
     if (changes.length === 0) return;
     const change = chance.pick(changes);
@@ -392,6 +392,8 @@ class Simulation {
       await data.sync.resolve(change.id, { keep });
     } else if (change.origin !== 'remote' && change.operation !== 'delete' && chance.happens(0.3)) {
       say(`edit ${nameOf(change)}`);
+      // It may go on under another id, which its commit tells.
+      acknowledged.delete(change.id);
       await data.editChange(change.id, { ...change.data, name: 'edited' });
     } else if (chance.happens(0.5)) {
       say(`retry ${nameOf(change)}`);

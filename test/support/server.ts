@@ -52,6 +52,7 @@ export interface Draft {
   readonly baseVersion?: number;
   readonly timestamp?: number;
   readonly transactionId?: string | null;
+  readonly after?: readonly string[];
 }
 
 export interface Answer {
@@ -156,5 +157,6 @@ export function toChange(draft: Draft): object {
     baseVersion: draft.baseVersion ?? 0,
     timestamp: draft.timestamp ?? Date.now(),
     transactionId: draft.transactionId ?? null,
+    ...(draft.after === undefined ? {} : { after: draft.after }),
   };
 }

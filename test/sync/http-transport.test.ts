@@ -1,16 +1,18 @@
 // The HTTP transport against servers that behave badly in every way that was thought of, each one real and on 127.0.0.1.
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { createServer } from 'node:net';
-import type { AddressInfo } from 'node:net';
+import { readFileSync } from 'node:fs';
 import type { ServerResponse } from 'node:http';
+import { type AddressInfo, type Server, type Socket, createServer, connect as connectTo } from 'node:net';
+import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
+import { getCACertificates, setDefaultCACertificates } from 'node:tls';
 import { fileURLToPath } from 'node:url';
 import { gzipSync } from 'node:zlib';
 import { LocalDataError } from '../../src/protocol/errors.ts';
 import { SYNC_LIMITS, type PushRequest } from '../../src/protocol/sync.ts';
 import { httpTransport } from '../../src/sync/http-transport.ts';
-import { spaceOfToken } from '../../src/sync/sync-engine.ts';
+import { spaceOfToken } from '../../src/sync/bind-server.ts';
 import { type SyncTransport, TransportError, type TransportErrorKind } from '../../src/sync/transport.ts';
 import { type Script, ScriptedServer, answerJson } from './scripted-server.ts';
 
@@ -50,14 +52,20 @@ const pull = (transport: SyncTransport, timeoutMs?: number) => {
   return transport.pull({ after: null, limit: 10, wait: 0 }, call(timeoutMs));
 };
 
-/** Fails unless the request failed in this way; no failure may repeat the token. */
+/** Fails unless the request failed in this way. */
 async function failureOf(request: Promise<unknown>, kind: TransportErrorKind): Promise<TransportError> {
+  const error = await failed(request);
+  assert.equal(error.kind, kind, error.message);
+  return error;
+}
+
+/** No failure may repeat the token. */
+async function failed(request: Promise<unknown>): Promise<TransportError> {
   const error: unknown = await request.then(
-    () => assert.fail(`should have failed as ${kind}`),
+    () => assert.fail('should have failed'),
     (thrown: unknown) => thrown,
   );
   assert.ok(error instanceof TransportError, String(error));
-  assert.equal(error.kind, kind, error.message);
   assert.ok(!`${error.message} ${String(error.stack)} ${String(error.cause)}`.includes(TOKEN), error.message);
   return error;
 }
@@ -73,6 +81,12 @@ async function failuresAt(
     pull: await failureOf(pull(transport), kind),
     push: await failureOf(transport.push(PUSH, call()), kind),
   };
+}
+
+async function listening(server: Server): Promise<number> {
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  return (server.address() as AddressInfo).port;
 }
 
 const answering = (status: number, code: string, headers: object = {}, more: object = {}): Script => {
@@ -167,14 +181,30 @@ describe('The HTTP transport', () => {
         const failures = await failuresAt(answering(status, code), kind);
         for (const { details } of Object.values(failures))
           assert.deepEqual([details.status, details.code], [status, code]);
-        assert.equal(failures.push.details.mayHaveTakenEffect, inDoubt);
-        assert.equal(failures.pull.details.mayHaveTakenEffect, false);
+        assert.equal(failures.push.mayHaveTakenEffect, inDoubt);
+        assert.equal(failures.pull.mayHaveTakenEffect, false);
       });
     }
 
-    it('a 502 of a proxy, whose body is a page', async () => {
-      const { push } = await failuresAt((_, response) => answerJson(response, '<html>', 502), 'overloaded');
-      assert.equal(push.details.mayHaveTakenEffect, true);
+    const passing = new Set([408, 429, 502, 503, 504]);
+    for (const status of [400, 401, 403, 408, 413, 422, 429, 502, 503, 504]) {
+      it(`a ${status} of a proxy, with a push in doubt, because it knows nothing of the server behind it`, async () => {
+        await using server = await ScriptedServer.start((_, response) => answerJson(response, '<html>', status));
+        const failure = await failed(connect(server.url).push(PUSH, call()));
+        assert.equal(failure.mayHaveTakenEffect, true);
+        assert.equal(failure.kind === 'overloaded', passing.has(status), failure.kind);
+        assert.deepEqual([failure.details.status, failure.details.code], [status, undefined]);
+      });
+    }
+
+    it('a refusal in other words than the protocol’s, with a push in doubt', async () => {
+      const script: Script = (_, response) => answerJson(response, { error: { code: 'QUOTA', message: 'no' } }, 403);
+      assert.equal((await failuresAt(script, 'forbidden')).push.mayHaveTakenEffect, true);
+    });
+
+    it('a 422 in the protocol’s words, with a push that had no effect', async () => {
+      const failures = await failuresAt(answering(422, 'INVALID_REQUEST'), 'refused');
+      assert.equal(failures.push.mayHaveTakenEffect, false);
     });
 
     it('a 410 that is not of the protocol as no expired cursor', async () => {
@@ -221,7 +251,7 @@ describe('The HTTP transport', () => {
       it(what, async () => {
         const failures = await failuresAt((_, response) => answerJson(response, answer), 'not-understood');
         assert.equal(failures.pull.details.code, code);
-        assert.equal(failures.push.details.mayHaveTakenEffect, true);
+        assert.equal(failures.push.mayHaveTakenEffect, true);
       });
     }
 
@@ -237,7 +267,7 @@ describe('The HTTP transport', () => {
           answerJson(response, { epoch: 'e1', serverTime: 1, results });
         });
         const failure = await failureOf(connect(server.url).push(PUSH, call()), 'not-understood');
-        assert.equal(failure.details.mayHaveTakenEffect, true);
+        assert.equal(failure.mayHaveTakenEffect, true);
       }
     });
 
@@ -249,7 +279,7 @@ describe('The HTTP transport', () => {
       };
       const failures = await failuresAt(cut, 'not-understood');
       assert.equal(failures.pull.details.code, 'ANSWER_CUT');
-      assert.equal(failures.push.details.mayHaveTakenEffect, true);
+      assert.equal(failures.push.mayHaveTakenEffect, true);
     });
 
     it('an answer without end, and reads no more of it than the limit', async () => {
@@ -282,7 +312,7 @@ describe('The HTTP transport', () => {
       const transport = connect(server.url);
       await failureOf(pull(transport, 100), 'timed-out');
       const failure = await failureOf(transport.push(PUSH, call(100)), 'timed-out');
-      assert.equal(failure.details.mayHaveTakenEffect, true);
+      assert.equal(failure.mayHaveTakenEffect, true);
     });
 
     it('on an answer that comes byte by byte', async () => {
@@ -311,13 +341,13 @@ describe('The HTTP transport', () => {
         transport.push(PUSH, { signal: AbortSignal.abort(), timeoutMs: 1_000 }),
         'cancelled',
       );
-      assert.equal(early.details.mayHaveTakenEffect, false);
+      assert.equal(early.mayHaveTakenEffect, false);
       assert.equal(server.asked.length, 0);
       const controller = new AbortController();
       const pushed = transport.push(PUSH, { signal: controller.signal, timeoutMs: 10_000 });
       await arrived.promise;
       controller.abort();
-      assert.equal((await failureOf(pushed, 'cancelled')).details.mayHaveTakenEffect, true);
+      assert.equal((await failureOf(pushed, 'cancelled')).mayHaveTakenEffect, true);
     });
 
     it('by closing it', async () => {
@@ -340,7 +370,7 @@ describe('The HTTP transport', () => {
         const failures = await failuresAt((_, response) => answerJson(response, '', status, { location }), 'refused');
         assert.equal(failures.pull.details.code, 'REDIRECTED');
         assert.ok(failures.pull.message.includes(`${elsewhere.url}/there`), failures.pull.message);
-        assert.equal(failures.push.details.mayHaveTakenEffect, false);
+        assert.equal(failures.push.mayHaveTakenEffect, true, 'what sends on may have done its work before');
       }
       assert.equal(elsewhere.asked.length, 0);
     });
@@ -354,7 +384,7 @@ describe('The HTTP transport', () => {
       assert.equal(failure.details.code, 'DEPTH_ZERO_SELF_SIGNED_CERT');
       assert.match(failure.message, /NODE_EXTRA_CA_CERTS/);
       const pushed = await failureOf(transport.push(PUSH, call()), 'unreachable');
-      assert.equal(pushed.details.mayHaveTakenEffect, false);
+      assert.equal(pushed.mayHaveTakenEffect, false);
       assert.equal(server.asked.length, 0);
     });
 
@@ -370,30 +400,73 @@ describe('The HTTP transport', () => {
 
   describe('cannot reach', () => {
     it('a port where nothing listens, and knows that nothing was done', async () => {
-      const free = createServer().listen(0, '127.0.0.1');
-      await once(free, 'listening');
-      const { port } = free.address() as AddressInfo;
+      const free = createServer();
+      const port = await listening(free);
       free.close();
       await once(free, 'close');
       const failure = await failureOf(connect(`http://127.0.0.1:${port}`).push(PUSH, call()), 'unreachable');
       assert.equal(failure.details.code, 'ECONNREFUSED');
-      assert.equal(failure.details.mayHaveTakenEffect, false);
+      assert.equal(failure.mayHaveTakenEffect, false);
     });
 
     it('a name that does not exist, and knows that nothing was done', async () => {
       const failure = await failureOf(connect('http://no-such-host.invalid').push(PUSH, call()), 'unreachable');
-      assert.equal(failure.details.mayHaveTakenEffect, false);
+      assert.equal(failure.mayHaveTakenEffect, false);
     });
 
     it('a server that hangs up when it has the request, and leaves a push in doubt', async () => {
       const { push } = await failuresAt((_, response) => response.destroy(), 'unreachable');
-      assert.equal(push.details.mayHaveTakenEffect, true);
+      assert.equal(push.mayHaveTakenEffect, true);
     });
 
-    it('a port that speaks no TLS', async () => {
+    it('a server whose connection is reset, and leaves a push in doubt', async () => {
+      const reset: Script = (_, response) => (response.socket as Socket).resetAndDestroy();
+      const { push } = await failuresAt(reset, 'unreachable');
+      assert.equal(push.details.code, 'ECONNRESET');
+      assert.equal(push.mayHaveTakenEffect, true);
+    });
+
+    it('a server that closes a connection just when it is used again, and leaves a push in doubt', async () => {
+      let answered = 0;
+      await using server = await ScriptedServer.start((_, response) => {
+        answered += 1;
+        if (answered > 1) response.destroy();
+        else answerJson(response, INFO);
+      });
+      const transport = connect(server.url);
+      await transport.info(call());
+      assert.equal((await failureOf(transport.push(PUSH, call()), 'unreachable')).mayHaveTakenEffect, true);
+      assert.equal(server.asked.length, 2, 'it is sent once, whatever becomes of it');
+    });
+
+    it('a port that speaks no TLS, and takes nothing for granted', async () => {
       await using server = await ScriptedServer.start((_, response) => answerJson(response, PULLED));
-      const failure = await failureOf(pull(connect(server.url.replace('http:', 'https:'))), 'unreachable');
-      assert.match(failure.message, /no TLS/);
+      const transport = connect(server.url.replace('http:', 'https:'));
+      assert.match((await failureOf(pull(transport), 'unreachable')).message, /no TLS/);
+      assert.equal((await failureOf(transport.push(PUSH, call()), 'unreachable')).mayHaveTakenEffect, true);
+    });
+
+    it('a server whose TLS breaks after it has the request, and leaves a push in doubt', async () => {
+      const trusted = getCACertificates('default');
+      const arrived = Promise.withResolvers<void>();
+      await using server = await ScriptedServer.startSelfSigned(SELF_SIGNED, () => arrived.resolve());
+      const way = createServer((client) => {
+        const onwards = connectTo(Number(new URL(server.url).port), '127.0.0.1');
+        client.pipe(onwards).pipe(client);
+        for (const socket of [client, onwards]) socket.on('error', () => onwards.destroy());
+        void arrived.promise.then(() => client.write('from here on this is no TLS'));
+      });
+      const port = await listening(way);
+      try {
+        setDefaultCACertificates([...trusted, readFileSync(join(SELF_SIGNED, 'certificate.pem'), 'utf8')]);
+        const transport = connect(`https://127.0.0.1:${port}`);
+        const failure = await failureOf(transport.push(PUSH, call()), 'unreachable');
+        assert.equal(failure.mayHaveTakenEffect, true);
+        assert.equal(server.asked.length, 1);
+      } finally {
+        setDefaultCACertificates(trusted);
+        way.close();
+      }
     });
   });
 
@@ -403,7 +476,7 @@ describe('The HTTP transport', () => {
     assert.ok(change !== undefined);
     const data = { text: 'x'.repeat(SYNC_LIMITS.bodyBytes) };
     const pushed = connect(server.url).push({ ...PUSH, changes: [{ ...change, data }] }, call());
-    assert.equal((await failureOf(pushed, 'too-large')).details.mayHaveTakenEffect, false);
+    assert.equal((await failureOf(pushed, 'too-large')).mayHaveTakenEffect, false);
     assert.equal(server.asked.length, 0);
   });
 

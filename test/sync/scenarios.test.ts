@@ -88,6 +88,21 @@ describe('synchronisation', () => {
     assert.equal(change?.status, 'synced');
   });
 
+  it('is in contact once when it is told to connect twice at once, and the first call says that another took its place', async () => {
+    const a = await client();
+    const calls = await Promise.allSettled([
+      a.sync.connect({ url: server.url, token }),
+      a.sync.connect({ url: server.url, token }),
+    ]);
+    assert.deepEqual(
+      calls.map((call) => (call.status === 'rejected' ? codeOf(call.reason) : call.status)),
+      ['CANCELLED', 'fulfilled'],
+    );
+    await a.upsertEntity('Project', 'p1', { name: 'One' });
+    await a.sync.whenSynced();
+    assert.equal((await a.sync.state()).version, 1);
+  });
+
   it('sends a change again whose answer was lost with the process, and it takes effect once (scenarios 1 and 4)', async () => {
     const directory = temporaryDirectory();
     const options = { dataDir: join(directory.path, 'data') };
@@ -665,3 +680,7 @@ describe('synchronisation', () => {
     await refused(server.url, `${token.slice(0, -4)}AAAA`, 'SYNC_SIGN_IN_NEEDED');
   });
 });
+
+function codeOf(error: unknown): string | undefined {
+  return error instanceof LocalDataError ? error.code : undefined;
+}

@@ -1,11 +1,19 @@
 // The HTTP transport against the real server, embedded: what each side says of tokens, cursors, limits and waiting, as the
 // other understands it.
 import assert from 'node:assert/strict';
-import type { PullResponse, PushedChange } from '../../src/protocol/sync.ts';
+import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
+import { type AddressInfo, type Server, type Socket, createServer, connect as connectTo } from 'node:net';
+import { join } from 'node:path';
+import { createServer as createTlsServer, getCACertificates, setDefaultCACertificates } from 'node:tls';
+import { fileURLToPath } from 'node:url';
+import { type PullResponse, type PushedChange, SYNC_LIMITS } from '../../src/protocol/sync.ts';
 import { type RunningServer, signToken, startServer } from '../../src/server/start-server.ts';
 import { httpTransport } from '../../src/sync/http-transport.ts';
 import { type SyncTransport, TransportError, type TransportErrorKind } from '../../src/sync/transport.ts';
+import { ScriptedServer, answerJson } from './scripted-server.ts';
 
+const SELF_SIGNED = fileURLToPath(new URL('../fixtures/self-signed', import.meta.url));
 const SECRET = 'a-secret-for-tests-of-at-least-32-bytes';
 const MISTAKEN = 'another-secret-for-tests-of-32-bytes-too';
 
@@ -128,6 +136,92 @@ describe('The HTTP transport at the real server', function () {
     );
   });
 
+  it('finds its change applied once when it sends it again after an answer that was cut in the middle', async () => {
+    await using way = await Way.to(server, {
+      // The answer's head and a part of its body come through.
+      back: (from, client) => {
+        from.on('data', (chunk: Buffer) => {
+          const end = chunk.indexOf('"results"');
+          client.write(end < 0 ? chunk : chunk.subarray(0, end + 12));
+          if (end >= 0) client.destroy();
+        });
+      },
+    });
+    const { epoch } = await transport.info(call());
+    const request = { clientId: 'client', epoch, cursor: null, changes: [insert('c1', 'u1')] };
+    const cut = httpTransport({ url: way.url, token: await signToken({ space, secret: SECRET }), space });
+    const error = await failure(cut.push(request, call()), 'not-understood');
+    assert.deepEqual([error.details.code, error.mayHaveTakenEffect], ['ANSWER_CUT', true]);
+    const { results } = await transport.push(request, call());
+    assert.deepEqual(
+      results.map(({ outcome }) => outcome),
+      ['duplicate'],
+    );
+    assert.equal((await pull(null)).changes.length, 1);
+  });
+
+  it('keeps token and changes from the server that a redirect names, though it would take them', async () => {
+    await using elsewhere = await ScriptedServer.start(({ url }, response) => {
+      response.writeHead(307, { location: `${server.url}${url ?? ''}` }).end();
+    });
+    const led = httpTransport({ url: elsewhere.url, token: await signToken({ space, secret: SECRET }), space });
+    const { epoch } = await transport.info(call());
+    const request = { clientId: 'client', epoch, cursor: null, changes: [insert('c1', 'u1')] };
+    const ways = [
+      () => led.info(call()),
+      () => led.push(request, call()),
+      () => led.pull({ after: null, limit: 1, wait: 0 }, call()),
+    ];
+    for (const ask of ways) assert.equal((await failure(ask(), 'refused')).details.code, 'REDIRECTED');
+    assert.equal((await transport.info(call())).version, 0);
+  });
+
+  it('sends nothing to the server behind a certificate that nobody trusts, and all of it once it is trusted', async () => {
+    const read = (name: string) => readFileSync(join(SELF_SIGNED, name));
+    let heard = 0;
+    const tls = createTlsServer({ key: read('key.pem'), cert: read('certificate.pem') }, (client) => {
+      client.on('data', () => (heard += 1)).on('error', () => undefined);
+      client.pipe(connectTo(server.port, '127.0.0.1')).pipe(client);
+    });
+    const port = await listening(tls);
+    const trusted = getCACertificates('default');
+    const token = await signToken({ space, secret: SECRET });
+    const behind = httpTransport({ url: `https://127.0.0.1:${port}`, token, space });
+    try {
+      const { epoch } = await transport.info(call());
+      const request = { clientId: 'client', epoch, cursor: null, changes: [insert('c1', 'u1')] };
+      const error = await failure(behind.push(request, call()), 'unreachable');
+      assert.deepEqual([error.details.code, error.mayHaveTakenEffect], ['DEPTH_ZERO_SELF_SIGNED_CERT', false]);
+      assert.deepEqual([heard, (await transport.info(call())).version], [0, 0]);
+      setDefaultCACertificates([...trusted, read('certificate.pem').toString()]);
+      assert.equal((await behind.push(request, call())).results[0]?.outcome, 'applied');
+    } finally {
+      setDefaultCACertificates(trusted);
+      behind.close?.();
+      tls.close();
+    }
+  });
+
+  it('takes no more rows of one answer than the protocol allows', async () => {
+    const rows = Array.from({ length: SYNC_LIMITS.answerRows + 1 }, () => 1);
+    await using generous = await ScriptedServer.start(({ url }, response) => {
+      const head = { epoch: 'e', serverTime: 1, version: 1, cursor: 'c' };
+      if (url?.includes('/snapshot') === true) {
+        return answerJson(response, { ...head, entities: rows, total: rows.length, next: null });
+      }
+      if (url?.includes('/digest') === true) {
+        const buckets = Array.from({ length: 257 }, () => ({ bucket: 1, count: 1, digest: 'd' }));
+        return answerJson(response, { ...head, buckets });
+      }
+      return answerJson(response, { ...head, changes: rows, more: false });
+    });
+    const asked = httpTransport({ url: generous.url, token: 'token', space });
+    const limit = SYNC_LIMITS.changes;
+    await failure(asked.pull({ after: null, limit, wait: 0 }, call()), 'not-understood');
+    await failure(asked.snapshot({ page: null, limit }, call()), 'not-understood');
+    await failure(asked.digest(call()), 'not-understood');
+  });
+
   it('ends a pull that waits when it is cancelled, and the server goes on', async () => {
     const { cursor } = await pull(null);
     const controller = new AbortController();
@@ -137,6 +231,42 @@ describe('The HTTP transport at the real server', function () {
     await transport.info(call());
   });
 });
+
+async function listening(server: Server): Promise<number> {
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  return (server.address() as AddressInfo).port;
+}
+
+/** Stands between a client and the server, and has a hand in what goes back. */
+class Way implements AsyncDisposable {
+  readonly url: string;
+  readonly #server: Server;
+
+  static async to(
+    { port }: RunningServer,
+    { back }: { readonly back: (from: Socket, client: Socket) => void },
+  ): Promise<Way> {
+    const server = createServer((client) => {
+      const onwards = connectTo(port, '127.0.0.1');
+      client.pipe(onwards);
+      for (const socket of [client, onwards]) socket.on('error', () => undefined);
+      client.on('close', () => onwards.destroy());
+      back(onwards, client);
+    });
+    return new Way(server, await listening(server));
+  }
+
+  private constructor(server: Server, port: number) {
+    this.#server = server;
+    this.url = `http://127.0.0.1:${port}`;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#server.close();
+    await once(this.#server, 'close');
+  }
+}
 
 function insert(id: string, entityId: string, data: PushedChange['data'] = { name: entityId }): PushedChange {
   return {

@@ -4,7 +4,16 @@ import assert from 'node:assert/strict';
 import { execFileSync, spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { chmodSync, existsSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  readdirSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
@@ -97,6 +106,45 @@ describe('npm start', () => {
     await program.interrupt();
     assert.deepEqual(program.left(), []);
     await assert.rejects(fetch(`${url}/healthz`));
+    assert.ok(!existsSync(file), 'the address of a server that is gone is not left behind');
+  });
+
+  it('says that the demo server did not start, and neither promises it nor leaves an address of it', async () => {
+    const demo = join(home, '.localdata-demo');
+    mkdirSync(demo);
+    // Where its data directory should be.
+    writeFileSync(join(demo, 'server'), 'no directory');
+    const program = start(['--web', '--no-open']);
+    await program.says(/Ctrl\+C stops it/);
+    assert.match(program.said, /The demo server did not start; the demo goes on without one/);
+    assert.doesNotMatch(program.said, /run beside it/);
+    assert.ok(!existsSync(join(demo, 'workspace/.localdata/server.json')));
+  });
+
+  it('does not wait beside a desktop VS Code for a demo server that did not start', async () => {
+    mkdirSync(join(home, '.localdata-demo'));
+    writeFileSync(join(home, '.localdata-demo/server'), 'no directory');
+    const program = start([], { PATH: pathWith('code', ''), VSCODE_IPC_HOOK_CLI: undefined });
+    assert.equal(await program.ended, 0);
+    assert.match(program.said, /The demo server did not start/);
+    assert.doesNotMatch(program.said, /runs until Ctrl\+C/);
+  });
+
+  it('promises a conflict only before the first meeting, says when the server ends by itself, and forgets its address', async () => {
+    const demo = join(home, '.localdata-demo');
+    const file = join(demo, 'workspace/.localdata/server.json');
+    const first = start(['--web', '--no-open']);
+    await first.says(/A server and a simulated colleague run beside it; one conflict waits for you\./);
+    assert.ok(existsSync(file));
+    await first.interrupt();
+    assert.ok(!existsSync(file), 'after Ctrl+C');
+    const second = start(['--web', '--no-open']);
+    await second.says(/A server and a simulated colleague run beside it\./);
+    const { pid } = JSON.parse(readFileSync(join(demo, 'server.lock'), 'utf8')) as { pid: number };
+    process.kill(pid);
+    await second.says(/The demo server has ended; the demo goes on without one/);
+    assert.ok(!existsSync(file), 'after it ended');
+    await second.interrupt();
   });
 
   it('says so when the port is in use', async () => {

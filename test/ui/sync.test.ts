@@ -5,6 +5,7 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { RunningServer } from '../../src/server/start-server.ts';
 import { ProtocolClient, SECRET, signToken, startForTest } from '../support/server.ts';
+import { WayToServer } from '../support/way-to-server.ts';
 import { endEngineThread } from './support/end-engine-thread.ts';
 import { VscodeSession } from './support/vscode-session.ts';
 import type { Workbench } from './workbench.ts';
@@ -15,10 +16,13 @@ describe('a server, as it is seen', () => {
   let session: VscodeSession;
   let workbench: Workbench;
   let server: RunningServer;
+  /** By which VS Code reaches it. */
+  let way: WayToServer;
   let other: ProtocolClient;
 
   before(async () => {
     server = await startForTest({ memory: true });
+    way = await WayToServer.to(server.url);
     other = await ProtocolClient.enter(server.url, SPACE, 'another client');
     session = await VscodeSession.start();
     mkdirSync(join(session.workspace, '.localdata'), { recursive: true });
@@ -34,6 +38,7 @@ describe('a server, as it is seen', () => {
 
   after(async () => {
     await session[Symbol.asyncDispose]();
+    await way[Symbol.asyncDispose]();
     await server.close();
   });
 
@@ -54,8 +59,8 @@ describe('a server, as it is seen', () => {
     await workbench.fillInput('Address of the server', 'sync.example.org');
     await session.page.locator('.quick-input-message').filter({ hasText: 'no address' }).waitFor();
     await session.screenshot('sync-address-refused');
-    await workbench.input().fill(server.url);
-    await workbench.fillInput('Address of the server', server.url);
+    await workbench.input().fill(way.url);
+    await workbench.fillInput('Address of the server', way.url);
     await workbench.fillInput(/Token for/, await token());
     await isInSync();
     assert.equal((await other.snapshot()).entities.length > 0, true);
@@ -63,13 +68,27 @@ describe('a server, as it is seen', () => {
 
   it('shows the server in the view and in the status bar, quietly while all is well', async () => {
     await workbench.row('Server').locator('.monaco-tl-twistie').click();
-    await workbench.row(server.url).waitFor();
+    await workbench.row(way.url).waitFor();
     assert.doesNotMatch((await workbench.serverItem().getAttribute('class')) ?? '', /warning-kind/);
     await session.screenshot('sync-connected');
     await workbench.serverItem().click();
     await session.page.locator('.quick-input-list .monaco-list-row').filter({ hasText: 'Work Offline' }).waitFor();
-    await session.screenshot('sync-status');
+    await session.screenshot('sync-actions');
     await session.page.keyboard.press('Escape');
+  });
+
+  it('Show Sync Status says everything in a document that follows while it is open', async () => {
+    await workbench.serverItem().click();
+    await workbench.pick('Show Sync Status');
+    await workbench.tab('Sync Status.md').waitFor();
+    await shown('**In sync.**');
+    await shown(`- Space: ${SPACE}`);
+    await session.screenshot('sync-status');
+    await workbench.runCommand('Work Offline');
+    await shown('**Working offline.**');
+    await workbench.runCommand('Go Online');
+    await shown('**In sync.**');
+    await closeEditors();
   });
 
   it('Work Offline lets changes wait and says so; Go Online sends them', async () => {
@@ -129,6 +148,47 @@ describe('a server, as it is seen', () => {
     await workbench.runCommand('Verify Against Server');
     await workbench.notification(/are the same as the server’s/).waitFor();
     await session.screenshot('sync-verified');
+    await workbench.dismiss(/are the same as the server’s/);
+  });
+
+  it('Cancel ends a comparison that takes long, its request to the server included', async () => {
+    const held = way.holdNext(/\/digest$/);
+    await workbench.runCommand('Verify Against Server');
+    await held.arrived;
+    const progress = workbench.notification(/Comparing with/);
+    await progress.getByRole('button', { name: 'Cancel' }).click();
+    await held.abandoned;
+    await progress.waitFor({ state: 'detached' });
+    await workbench.runCommand('Verify Against Server');
+    await workbench.notification(/are the same as the server’s/).waitFor();
+    await workbench.dismiss(/are the same as the server’s/);
+  });
+
+  it('Verify Against Server shows what differs as a document, and Repair… takes the server’s side', async () => {
+    const ids = ['task-008', 'task-009'];
+    for (const id of ids) way.silentAbout.add(id);
+    const { version } = await other.info();
+    const data = { title: 'Rewritten by another', details: { area: 'garden', links: ['https://example.org/a'] } };
+    await other.push({ entityId: 'task-008', operation: 'update', data, baseVersion: version });
+    await other.push({ entityId: 'task-009', operation: 'delete', baseVersion: version });
+    await workbench.runCommand('Sync Now');
+    await workbench.row(new RegExp(`Version\\s*${version + 2}`)).waitFor();
+    await workbench.runCommand('Verify Against Server');
+    await shown('## Task task-008');
+    await workbench.notification(/2 of \d+ entities differ/).waitFor();
+    await session.screenshot('sync-verify-differences');
+    await session.setTheme('light');
+    await session.screenshot('sync-verify-differences-light');
+    await session.setTheme('dark');
+    await workbench
+      .notification(/entities differ/)
+      .getByRole('button', { name: 'Repair…' })
+      .click();
+    await workbench.dialog().filter({ hasText: 'Take the server’s side for 2 entities?' }).waitFor();
+    await session.screenshot('sync-verify-repair');
+    await workbench.answer('Repair');
+    await workbench.notification(/2 entities are as the server has them/).waitFor();
+    await closeEditors();
   });
 
   it('takes contact up again with the kept token when the engine’s thread was lost', async () => {
@@ -145,6 +205,10 @@ describe('a server, as it is seen', () => {
       await conflictOn(theme === 'light' ? 'task-004' : 'task-005', 'Mine', 'Theirs');
       await workbench.row('Conflicts').waitFor();
       await session.screenshot(`sync-conflicts-${theme}`);
+      await workbench.runCommand('Show Sync Status');
+      await shown('# Sync Status');
+      await session.screenshot(`sync-status-${theme}`);
+      await closeEditors();
     });
   }
 
@@ -160,6 +224,17 @@ describe('a server, as it is seen', () => {
     await workbench.fillInput(/New token for space/, await token());
     await workbench.serverItem().and(session.page.locator('[aria-label*="Sign-in"]')).waitFor({ state: 'hidden' });
   });
+
+  /** A line of the document that is open; VS Code writes spaces as ones that do not break. */
+  async function shown(line: string): Promise<void> {
+    const text = new RegExp(line.replaceAll(/[*.]/g, '\\$&').replaceAll(' ', '\\s'));
+    await workbench.editorText().locator('.view-line').filter({ hasText: text }).first().waitFor();
+  }
+
+  async function closeEditors(): Promise<void> {
+    await workbench.runAnyCommand('View: Close All Editors');
+    await session.page.locator('.tabs-container .tab').first().waitFor({ state: 'detached' });
+  }
 
   async function upsert(id: string, data: object): Promise<void> {
     await workbench.runCommand('Upsert Entity…');

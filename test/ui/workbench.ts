@@ -130,6 +130,14 @@ export class Workbench {
     return this.page.locator('.notification-list-item').filter({ hasText: text });
   }
 
+  /** Closes a notification that was read. */
+  async dismiss(text: string | RegExp): Promise<void> {
+    const item = this.notification(text);
+    await item.hover();
+    await item.locator('.codicon-notifications-clear').click();
+    await item.waitFor({ state: 'detached' });
+  }
+
   /** The document inside the webview that is visible: VS Code puts each into a frame within a frame. */
   async panel(): Promise<FrameLocator> {
     const outer = this.page.locator('iframe.webview.ready:visible').last();

@@ -43,6 +43,7 @@ const WHILE_DOWN: Readonly<Record<CommandId, RegExp | 'acts'>> = {
   'localData.sync.goOnline': CREATE_IT_FIRST,
   'localData.sync.signIn': CREATE_IT_FIRST,
   'localData.sync.showStatus': CREATE_IT_FIRST,
+  'localData.sync.actions': CREATE_IT_FIRST,
   'localData.sync.verify': CREATE_IT_FIRST,
   'localData.sync.networkConditions': CREATE_IT_FIRST,
   'localData.adoptDatabase': /every database here belongs to a folder that still exists/,
@@ -50,6 +51,7 @@ const WHILE_DOWN: Readonly<Record<CommandId, RegExp | 'acts'>> = {
   'localData.showLog': 'acts',
   'localData.copyDiagnostics': 'acts',
   'localData.changes.loadMore': 'acts',
+  'localData.sync.openRules': 'acts',
   // These open a database, save a document or look again; they are tested where they do.
   'localData.change.saveEdit': 'acts',
   'localData.tryAgain': 'acts',

@@ -1,10 +1,12 @@
 // Bundles the suite and runs it inside real VS Code through @vscode/test-electron: in the desktop VS Code that
-// VSCODE_EXECUTABLE names, else in the one that is built from npm.
+// VSCODE_EXECUTABLE names, else in the one that is built from npm. `-- -g WORDS` runs the tests whose titles have the words.
 import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
 import { runTests } from '@vscode/test-electron';
 import { build } from 'esbuild';
 import { SECRET, signToken, startForTest } from '../support/server.ts';
 
+const { values } = parseArgs({ options: { grep: { type: 'string', short: 'g' } } });
 const path = (relative: string) => fileURLToPath(new URL(`../../${relative}`, import.meta.url));
 
 await build({
@@ -23,8 +25,10 @@ const forged = { space: 'team', secret: 'another secret that has more than 32 ch
 try {
   await runTests({
     extensionTestsEnv: {
+      LOCAL_DATA_TEST_GREP: values.grep,
       LOCAL_DATA_TEST_SERVER: server.url,
       LOCAL_DATA_TEST_TOKEN: await signToken({ space: 'team', secret: SECRET }),
+      LOCAL_DATA_TEST_OTHER_TOKEN: await signToken({ space: 'elsewhere', secret: SECRET }),
       LOCAL_DATA_TEST_FORGED_TOKEN: await signToken(forged),
     },
     vscodeExecutablePath: process.env['VSCODE_EXECUTABLE'] ?? path('scripts/vscode-for-tests.ts'),

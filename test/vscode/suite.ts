@@ -4,6 +4,8 @@ import Mocha from 'mocha';
 /** Each line as it is said, so that what ran is known even when something hangs. */
 export async function run(): Promise<void> {
   const mocha = new Mocha({ ui: 'bdd', timeout: 60_000, slow: 2_000, reporter: 'spec', color: false });
+  const words = process.env['LOCAL_DATA_TEST_GREP'];
+  if (words !== undefined) mocha.grep(words);
   mocha.suite.emit('pre-require', globalThis, 'suite', mocha);
   // First: its subject is that no database is open yet.
   await import('./engine-down.test.ts');
@@ -13,6 +15,10 @@ export async function run(): Promise<void> {
   await import('./exported-api.test.ts');
   await import('./settings.test.ts');
   await import('./sync.test.ts');
+  await import('./sync-rules.test.ts');
+  await import('./sync-conflicts.test.ts');
+  await import('./sync-verify.test.ts');
+  await import('./sync-start-anew.test.ts');
   await import('./sync-transports.test.ts');
   await new Promise<void>((resolve, reject) => {
     mocha.run((failures) => (failures === 0 ? resolve() : reject(new Error(`${failures} tests failed`))));

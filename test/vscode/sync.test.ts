@@ -2,18 +2,12 @@
 // the workspace's file, receipts, a comparison that finds a difference and repairs it, and the way out.
 import assert from 'node:assert/strict';
 import * as vscode from 'vscode';
-import type { LocalDataApi } from '../../src/api.ts';
+import type { Change, LocalDataApi } from '../../src/api.ts';
 import type { Receipt } from '../../src/protocol/sync-state.ts';
-import { spaceInfoSchema } from '../../src/protocol/sync.ts';
 import { openSampleData, whenChange } from './open-database.ts';
 import { Person } from './person.ts';
-
-/** Of the server that the suite's runner has started. */
-const url = process.env['LOCAL_DATA_TEST_SERVER'] ?? '';
-const token = process.env['LOCAL_DATA_TEST_TOKEN'] ?? '';
-const forged = process.env['LOCAL_DATA_TEST_FORGED_TOKEN'] ?? '';
-const space = `${url}/v1/spaces/team`;
-const headers = { authorization: `Bearer ${token}`, 'content-type': 'application/json' };
+import { when } from './when.ts';
+import { forged, info, token, url, writeThere } from './test-server.ts';
 
 describe('the server in VS Code', () => {
   let api: LocalDataApi;
@@ -32,7 +26,16 @@ describe('the server in VS Code', () => {
     vscode.commands.executeCommand(`localData.sync.${command}`, ...args);
 
   it('commands that need a server offer to connect to one', async () => {
-    for (const command of ['disconnect', 'now', 'goOffline', 'goOnline', 'showStatus', 'verify', 'networkConditions']) {
+    for (const command of [
+      'disconnect',
+      'now',
+      'goOffline',
+      'goOnline',
+      'showStatus',
+      'actions',
+      'verify',
+      'networkConditions',
+    ]) {
       using person = new Person();
       await run(command);
       const { message, buttons } = await person.nextNotice();
@@ -92,15 +95,14 @@ describe('the server in VS Code', () => {
     try {
       await run('goOffline');
       const change = await api.recordChange('Task', 'task-011', 'update', { title: 'Mine' });
-      const { version } = await info();
-      await writeThere('task-011', { title: 'Theirs' }, version);
+      await writeThere({ entityId: 'task-011', data: { title: 'Theirs' } });
       await run('connect', { url, token });
       const conflicted = await whenChange(api, change.id, ({ status }) => status === 'conflicted');
       assert.deepEqual(Object.keys(conflicted.conflict?.fields ?? {}), ['title']);
       using person = new Person();
       let listed: readonly string[] = [];
       person.answers(/.*/, (_, choices) => void (listed = choices));
-      await run('showStatus');
+      await run('actions');
       assert.ok(listed.includes('$(warning)'), 'the rule that does not fit is listed');
       await vscode.commands.executeCommand('localData.conflict.takeTheirs', { changeId: change.id });
       await whenChange(api, change.id, ({ status }) => status !== 'conflicted');
@@ -112,23 +114,37 @@ describe('the server in VS Code', () => {
     }
   });
 
-  it('Verify Against Server says that all is the same', async () => {
+  it('Network Conditions… Custom… disturbs requests as it was told, until the network is good again', async () => {
     using person = new Person();
-    await run('verify');
-    assert.match((await person.nextNotice()).message, /entities are the same as the server’s/);
+    person
+      .answers(/What should happen to requests/, 'Custom…')
+      .answers(/Milliseconds that each request takes longer/, '20')
+      .answers(/Percent of requests that do not reach/, '0')
+      .answers(/Percent of answers that are lost/, '0')
+      .answers(/Percent of requests that are answered with an error/, '100')
+      .answers(/HTTP status of those errors/, '503');
+    await run('networkConditions');
+    const described = '20 ms more for each request, 100 % answered with 503';
+    assert.equal(person.statusMessages.at(-1), `$(beaker) ${described}`);
+    const change = await api.recordChange('Task', 'task-012', 'update', { title: 'Against 503' });
+    await whenStatus((text) => text.includes(`- Network conditions: ${described}`) && /^- Next try: /m.test(text));
+    assert.equal((await changeNow(change.id)).acceptedAt, null);
+    person.answers(new RegExp(`Now: ${described}`), 'Good Network');
+    await run('networkConditions');
+    const accepted = await whenChange(api, change.id, ({ acceptedAt }) => acceptedAt !== null);
+    assert.equal(accepted.status, 'synced');
+    await whenStatus((text) => text.includes('- Network conditions: nothing is disturbed'));
   });
+
+  async function changeNow(id: string): Promise<Change> {
+    return whenChange(api, id, () => true);
+  }
+
+  /** The text of Show Sync Status, once it is so. */
+  async function whenStatus(isSo: (text: string) => boolean): Promise<void> {
+    await run('showStatus');
+    const document = vscode.window.activeTextEditor?.document;
+    assert.equal(document?.uri.path, '/Sync Status.md');
+    await when(() => isSo(document.getText()) || undefined, vscode.workspace.onDidChangeTextDocument);
+  }
 });
-
-async function info() {
-  return spaceInfoSchema.parse(await (await fetch(space, { headers })).json());
-}
-
-/** As another client does. */
-async function writeThere(entityId: string, data: object, baseVersion: number): Promise<void> {
-  const { epoch } = await info();
-  const base = { id: crypto.randomUUID(), entityType: 'Task', transactionId: null, timestamp: Date.now() };
-  const changes = [{ ...base, entityId, operation: 'update', data, baseVersion }];
-  const body = JSON.stringify({ clientId: 'another client', epoch, cursor: null, changes });
-  const { status } = await fetch(`${space}/changes`, { method: 'POST', headers, body });
-  assert.equal(status, 200);
-}

@@ -12,6 +12,7 @@ import {
   type ChangeElement,
   type ChangesElement,
   type FactElement,
+  type FaultElement,
   GROUPS,
   GROUP_IDS,
   type GroupId,
@@ -197,15 +198,16 @@ export class ChangesView implements vscode.TreeDataProvider<ChangesElement>, vsc
   }
 
   #syncRows(): ChangesElement[] {
-    const { state, ruleProblems } = this.#host.sync;
+    const { state, ruleFaults } = this.#host.sync;
     const facts = factsOf(state, Date.now()).map((fact): FactElement => ({ kind: 'fact', ...fact }));
-    const problems = ruleProblems.map((value, index): FactElement => ({
-      kind: 'fact',
-      name: `Rule ${index + 1}`,
-      value,
+    const faults = ruleFaults.map(({ message, source, at }, index): FaultElement => ({
+      kind: 'fault',
+      number: index + 1,
+      message,
+      place: { source, at },
     }));
     const action = ACTIONS[state.status];
-    return [...(action === undefined ? [] : [action]), ...facts, ...problems];
+    return [...(action === undefined ? [] : [action]), ...faults, ...facts];
   }
 
   #showTotals(): void {

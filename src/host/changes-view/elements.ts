@@ -1,7 +1,7 @@
 // The elements of the Changes view: groups, changes, "Load more" rows and actions, as plain data with stable ids.
 // Must not import `vscode`: the argument types of commands are made of these.
 import type { Change, ChangeCounts, ChangeStatus } from '../../protocol/changes.ts';
-import type { CommandId } from '../contributions.ts';
+import type { CommandId, RulePlace } from '../contributions.ts';
 
 export const GROUP_IDS = ['conflicted', 'failed', 'blocked', 'retrying', 'pending', 'finished'] as const;
 export type GroupId = (typeof GROUP_IDS)[number];
@@ -38,7 +38,15 @@ export type ActionElement = { readonly kind: 'action'; readonly command: Command
 /** The section on the server, and a line of it. */
 export type SyncElement = { readonly kind: 'sync' };
 export type FactElement = { readonly kind: 'fact'; readonly name: string; readonly value: string };
-export type ChangesElement = GroupElement | ChangeElement | MoreElement | ActionElement | SyncElement | FactElement;
+/** A rule of synchronisation that does not fit. */
+export type FaultElement = {
+  readonly kind: 'fault';
+  readonly number: number;
+  readonly message: string;
+  readonly place: RulePlace;
+};
+export type ChangesElement =
+  GroupElement | ChangeElement | MoreElement | ActionElement | SyncElement | FactElement | FaultElement;
 
 export function elementId(element: ChangesElement): string {
   switch (element.kind) {
@@ -54,6 +62,8 @@ export function elementId(element: ChangesElement): string {
       return 'sync';
     case 'fact':
       return `fact:${element.name}`;
+    case 'fault':
+      return `fault:${element.number}`;
   }
 }
 
@@ -115,6 +125,7 @@ export function contextValueOf(element: ChangesElement, counts: ChangeCounts): s
     case 'action':
     case 'sync':
     case 'fact':
+    case 'fault':
       return element.kind;
   }
 }

@@ -7,6 +7,7 @@ import { iconOf as syncIconOf, needsAPerson, titleOf } from '../sync/sync-words.
 import {
   type ChangesElement,
   type FactElement,
+  type FaultElement,
   GROUPS,
   type GroupId,
   contextValueOf,
@@ -35,6 +36,8 @@ function itemOf(element: ChangesElement, counts: ChangeCounts, sync: SyncState):
       return syncItem(sync);
     case 'fact':
       return factItem(element);
+    case 'fault':
+      return faultItem(element);
   }
 }
 
@@ -170,6 +173,16 @@ function factItem({ name, value }: FactElement): vscode.TreeItem {
   const item = new vscode.TreeItem(name);
   item.description = value;
   item.tooltip = `${name}: ${value}`;
+  return item;
+}
+
+function faultItem({ message, place }: FaultElement): vscode.TreeItem {
+  const item = new vscode.TreeItem('Rule');
+  item.description = message;
+  item.tooltip = `${message} Click to see it.`;
+  item.iconPath = new vscode.ThemeIcon('warning', new vscode.ThemeColor('list.warningForeground'));
+  item.accessibilityInformation = { label: `Rule that does not fit: ${message}` };
+  item.command = { command: 'localData.sync.openRules', title: 'Open Sync Rules', arguments: [place] };
   return item;
 }
 

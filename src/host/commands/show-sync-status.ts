@@ -1,61 +1,9 @@
-// Offers everything there is to know of the server as a list, what can be done now first.
-import * as vscode from 'vscode';
-import { COMMANDS, type CommandId } from '../contributions.ts';
+// Shows everything there is to know of synchronisation as a read-only document, which follows while it is open.
 import { defineCommand } from '../command.ts';
+import { showSyncStatusDocument } from '../documents/view-documents.ts';
 import { requireServer } from '../sync/require-server.ts';
-import { factsOf, furtherFactsOf, iconOf, titleOf } from '../sync/sync-words.ts';
-import type { SyncState, SyncStatus } from '../../protocol/sync-state.ts';
-
-type Item = vscode.QuickPickItem & { readonly command?: CommandId };
 
 export const showSyncStatus = defineCommand('localData.sync.showStatus', async (host) => {
-  const state = requireServer(host);
-  const chosen = await vscode.window.showQuickPick(itemsOf(state, host.sync.ruleProblems), {
-    title: `${titleOf(state)} · ${state.server.space} on ${state.server.url}`,
-    placeHolder: state.reason ?? 'Everything the server has is here, and what waits is on its way',
-    matchOnDescription: true,
-  });
-  if (chosen?.command !== undefined) await vscode.commands.executeCommand(chosen.command);
+  requireServer(host);
+  await showSyncStatusDocument();
 });
-
-function itemsOf(state: SyncState, problems: readonly string[]): Item[] {
-  const now = Date.now();
-  const separator = (label: string): Item => ({ label, kind: vscode.QuickPickItemKind.Separator });
-  return [
-    ...actionsOf(state.status).map(([command, icon]): Item => ({
-      label: `$(${icon}) ${COMMANDS[command].title}`,
-      command,
-    })),
-    separator('State'),
-    {
-      label: `$(${iconOf(state).replace('~spin', '')}) ${titleOf(state)}`,
-      ...(state.reason === null ? {} : { detail: state.reason }),
-    },
-    ...[...factsOf(state, now), ...furtherFactsOf(state, now)].map(({ name, value }): Item => ({
-      label: name,
-      description: value,
-    })),
-    ...(problems.length === 0 ? [] : [separator('Rules that do not fit')]),
-    ...problems.map((problem): Item => ({ label: '$(warning)', description: problem })),
-  ];
-}
-
-/** What helps in this state comes first; the rest is always there. */
-function actionsOf(status: SyncStatus): [CommandId, string][] {
-  const first: Partial<Record<SyncStatus, [CommandId, string]>> = {
-    paused: ['localData.sync.goOnline', 'debug-continue'],
-    'sign-in-needed': ['localData.sync.signIn', 'key'],
-    'needs-decision': ['localData.sync.signIn', 'warning'],
-  };
-  const own = first[status];
-  return [
-    ...(own === undefined ? [] : [own]),
-    ...(status === 'paused' || own !== undefined
-      ? []
-      : ([['localData.sync.now', 'sync']] satisfies [CommandId, string][])),
-    ...(status === 'paused' ? [] : ([['localData.sync.goOffline', 'debug-pause']] satisfies [CommandId, string][])),
-    ['localData.sync.verify', 'checklist'],
-    ['localData.sync.networkConditions', 'beaker'],
-    ['localData.sync.disconnect', 'debug-disconnect'],
-  ];
-}

@@ -12,12 +12,7 @@ export const verifyAgainstServer = defineCommand('localData.sync.verify', async 
   const { sync } = host.database.require();
   const compare = async (repair: boolean): Promise<VerifyReport> => {
     try {
-      return await withQuietProgress(`Comparing with ${url}`, async ({ signal }) => {
-        const cancelled = new Promise<never>((_, reject) => {
-          signal.addEventListener('abort', () => reject(new vscode.CancellationError()));
-        });
-        return Promise.race([sync.verify({ repair }), cancelled]);
-      });
+      return await withQuietProgress(`Comparing with ${url}`, ({ signal }) => sync.verify({ repair, signal }));
     } catch (error) {
       throw withRemedy(error);
     }
@@ -37,14 +32,16 @@ export const verifyAgainstServer = defineCommand('localData.sync.verify', async 
   );
   if (chosen === answer && (await confirmRepair(report.differencesTotal))) {
     const { repaired } = await compare(true);
-    void vscode.window.showInformationMessage(`${repaired.toLocaleString()} entities are as the server has them.`);
+    void vscode.window.showInformationMessage(
+      `${entities(repaired)} ${repaired === 1 ? 'is' : 'are'} as the server has ${repaired === 1 ? 'it' : 'them'}.`,
+    );
   }
 });
 
 async function confirmRepair(differences: number): Promise<boolean> {
   const answer = 'Repair';
   const chosen = await vscode.window.showWarningMessage(
-    `Take the server’s side for ${differences.toLocaleString()} entities?`,
+    `Take the server’s side for ${entities(differences)}?`,
     {
       modal: true,
       detail:
@@ -53,4 +50,8 @@ async function confirmRepair(differences: number): Promise<boolean> {
     answer,
   );
   return chosen === answer;
+}
+
+function entities(count: number): string {
+  return count === 1 ? '1 entity' : `${count.toLocaleString()} entities`;
 }

@@ -175,8 +175,13 @@ function isSchemaNote(key: string, value: unknown): boolean {
 
 async function closeUnchanged(uri: vscode.Uri): Promise<void> {
   const tabs = vscode.window.tabGroups.all.flatMap((group) => group.tabs);
-  const own = tabs.filter(
-    ({ input, isDirty }) => input instanceof vscode.TabInputText && input.uri.toString() === uri.toString() && !isDirty,
-  );
+  const own = tabs.filter(({ input, isDirty }) => documentOf(input)?.toString() === uri.toString() && !isDirty);
   await vscode.window.tabGroups.close(own);
+}
+
+/** What a tab edits; VS Code's stable API has no type for that of a merge editor. */
+function documentOf(input: unknown): vscode.Uri | undefined {
+  if (input instanceof vscode.TabInputText) return input.uri;
+  if (typeof input !== 'object' || input === null || !('result' in input)) return undefined;
+  return input.result instanceof vscode.Uri ? input.result : undefined;
 }

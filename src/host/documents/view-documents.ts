@@ -1,18 +1,23 @@
-// Read-only documents: a change as it is, an entity before and after it, and reports. What a change's document shows
-// is derived from its address, so that it survives a reload; looking changes nothing.
+// Read-only documents: a change as it is, an entity before and after it, the state of synchronisation, and reports. What a
+// document but a report shows is derived from its address, so that it survives a reload; looking changes nothing.
 import * as vscode from 'vscode';
 import type { LocalData } from '../../engine/local-data.ts';
 import { sameJson } from '../../protocol/canonical-json.ts';
 import type { Change, JsonObject } from '../../protocol/changes.ts';
 import type { Conflict } from '../../protocol/sync-state.ts';
+import { Throttle } from '../changes-view/throttle.ts';
 import { SCHEMES } from '../contributions.ts';
 import { followTouched } from '../follow-touched.ts';
 import type { Host } from '../host.ts';
+import { syncStatusText } from '../sync/sync-status-text.ts';
 import { nameInPath } from './name-in-path.ts';
 
 type Part = 'change' | 'before' | 'after' | ConflictSide;
 /** Of a conflict: what is here, what the server has, and what both began from. */
 type ConflictSide = 'mine' | 'theirs' | 'base';
+
+const SYNC_STATUS = vscode.Uri.from({ scheme: SCHEMES.view, authority: 'sync-status', path: '/Sync Status.md' });
+const REFRESH_EVERY_MS = 500;
 
 const reports = new Map<string, string>();
 
@@ -32,6 +37,10 @@ export async function showReport(name: string, text: string): Promise<void> {
   await vscode.window.showTextDocument(uri, { preview: false });
 }
 
+export async function showSyncStatusDocument(): Promise<void> {
+  await vscode.window.showTextDocument(SYNC_STATUS, { preview: false });
+}
+
 export function registerViewDocuments(host: Host): vscode.Disposable {
   const changed = new vscode.EventEmitter<vscode.Uri>();
   const provider = vscode.workspace.registerTextDocumentContentProvider(SCHEMES.view, {
@@ -42,7 +51,17 @@ export function registerViewDocuments(host: Host): vscode.Disposable {
   const closed = vscode.workspace.onDidCloseTextDocument(({ uri }) => {
     if (uri.scheme === SCHEMES.view) reports.delete(uri.authority);
   });
-  return vscode.Disposable.from(changed, provider, following, closed);
+  const followingSync = followSync(host, () => changed.fire(SYNC_STATUS));
+  return vscode.Disposable.from(changed, provider, following, followingSync, closed);
+}
+
+function followSync({ sync }: Host, show: () => void): vscode.Disposable {
+  const throttle = new Throttle(REFRESH_EVERY_MS, show);
+  const isOpen = () => vscode.workspace.textDocuments.some(({ uri }) => uri.toString() === SYNC_STATUS.toString());
+  const following = sync.onDidChangeState(() => {
+    if (isOpen()) throttle.call();
+  });
+  return vscode.Disposable.from(throttle, following);
 }
 
 /** Shows again what a commit has made stale: the documents of the changes it touched and of others of their entities. */
@@ -63,6 +82,10 @@ function followCommits({ database }: Host, show: (uri: vscode.Uri) => void): vsc
 
 async function contentOf(host: Host, uri: vscode.Uri): Promise<string> {
   const [part, id] = uri.authority.split('.', 2);
+  if (part === SYNC_STATUS.authority) {
+    const { state, rules, ruleFaults } = host.sync;
+    return syncStatusText({ state, rules, faults: ruleFaults, at: new Date() });
+  }
   if (part === 'report')
     return reports.get(uri.authority) ?? 'This report was made in an earlier session and is gone.\n';
   const { state } = host.database;

@@ -31,6 +31,11 @@ export const OFFERED: readonly OfferedConditions[] = [
     detail: 'Every request is answered with 401, Unauthorized.',
     conditions: { errorStatus: 401, errors: 1 },
   },
+  {
+    label: 'Server Was Reset',
+    detail: 'Every request is answered with 409, Conflict: the server has another history.',
+    conditions: { errorStatus: 409, errorCode: 'EPOCH_CHANGED', errors: 1 },
+  },
   { label: 'Nothing Goes Through', detail: 'As if the cable were pulled.', conditions: { stopped: true } },
 ];
 

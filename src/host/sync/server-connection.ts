@@ -4,16 +4,16 @@
 import type { ParseError } from 'jsonc-parser';
 import * as vscode from 'vscode';
 import type { LocalData } from '../../engine/local-data.ts';
-import { type ConnectOptions, NO_SYNC, type SyncState } from '../../protocol/sync-state.ts';
-import { CONTEXT_KEYS } from '../contributions.ts';
+import { type ConnectOptions, NO_SYNC, type SyncRules, type SyncState } from '../../protocol/sync-state.ts';
+import { CONTEXT_KEYS, RULES_FILE, RULES_SETTING } from '../contributions.ts';
 import type { Database, DatabaseState } from '../database.ts';
 import type { HostBase } from '../host.ts';
-import { type RulesRead, joinRules, readRules, unreadable } from './sync-rules.ts';
+import { RuleFaultNotices } from './rule-fault-notices.ts';
+import type { RuleFault, RulesRead } from './sync-rules.ts';
+import { isConfigured } from './sync-words.ts';
 
 /** A token that the server refuses is not tried again and again by itself. */
 const SAME_TOKEN_AGAIN_MS = 60_000;
-const RULES_FILE = '.localdata/localdata.json';
-const RULES_SETTING = 'localData.sync.rules';
 
 export class ServerConnection implements vscode.Disposable {
   readonly #context: vscode.ExtensionContext;
@@ -26,12 +26,15 @@ export class ServerConnection implements vscode.Disposable {
   #state: SyncState = NO_SYNC;
   #unsubscribe = () => {};
   #tried: { readonly token: string; readonly at: number } | undefined;
-  #problems: readonly string[] = [];
+  #rules: SyncRules = {};
+  #faults: readonly RuleFault[] = [];
+  readonly #faultNotices: RuleFaultNotices;
 
   constructor({ context, log, database }: HostBase) {
     this.#context = context;
     this.#log = log;
     this.#database = database;
+    this.#faultNotices = new RuleFaultNotices(context.workspaceState);
     const files = vscode.workspace.createFileSystemWatcher(`**/${RULES_FILE}`);
     const follow = () => void this.#followRules();
     this.#disposables = [
@@ -52,9 +55,14 @@ export class ServerConnection implements vscode.Disposable {
     return this.#state;
   }
 
-  /** What of the rules does not fit, in sentences. */
-  get ruleProblems(): readonly string[] {
-    return this.#problems;
+  /** The rules in force, as the engine was given them last. */
+  get rules(): SyncRules {
+    return this.#rules;
+  }
+
+  /** What of the rules does not fit. */
+  get ruleFaults(): readonly RuleFault[] {
+    return this.#faults;
   }
 
   /** The address a person gave last in this workspace. */
@@ -95,6 +103,8 @@ export class ServerConnection implements vscode.Disposable {
     }
     const { data } = state;
     const { sync } = data.stores;
+    // Also for one that is worked with offline: its rules, and what is wrong with them, are shown.
+    if (isConfigured(sync.getState())) void this.#followRules();
     this.#unsubscribe = sync.subscribe((now) => this.#note(data, now));
     this.#note(data, sync.getState());
   }
@@ -134,10 +144,13 @@ export class ServerConnection implements vscode.Disposable {
   }
 
   async #giveRules(data: LocalData): Promise<void> {
-    const { rules, problems } = await readAllRules();
-    this.#problems = problems;
-    for (const problem of problems) this.#log.warn(problem);
+    const { rules, faults } = await readAllRules();
+    const isTold = sameFaults(faults, this.#faults);
+    this.#faults = faults;
+    if (!isTold) for (const { message } of faults) this.#log.warn(message);
+    await this.#faultNotices.tell(faults);
     await data.sync.setRules(rules);
+    this.#rules = rules;
     this.#changed.fire(this.#state);
   }
 
@@ -155,29 +168,37 @@ export class ServerConnection implements vscode.Disposable {
   }
 }
 
-async function readAllRules(): Promise<RulesRead> {
-  const setting = readRules(vscode.workspace.getConfiguration().get(RULES_SETTING), RULES_SETTING);
-  return joinRules(setting, await readRulesFile());
+function sameFaults(some: readonly RuleFault[], others: readonly RuleFault[]): boolean {
+  return some.length === others.length && some.every(({ message }, index) => message === others[index]?.message);
 }
 
-async function readRulesFile(): Promise<RulesRead> {
+/** The schemas are loaded with the first reading, not with the extension. */
+const load = () => import('./sync-rules.ts');
+
+async function readAllRules(): Promise<RulesRead> {
+  const { joinRules, readRulesSetting } = await load();
+  const setting = readRulesSetting(vscode.workspace.getConfiguration().get(RULES_SETTING));
+  return joinRules(setting, await readFile());
+}
+
+async function readFile(): Promise<RulesRead> {
+  const { readRulesFile, unreadable } = await load();
   const uri = rulesFile();
-  const none = { rules: {}, problems: [] };
+  const none = { rules: {}, holdsAll: false, faults: [] };
   if (uri === undefined || !vscode.workspace.isTrusted) return none;
   let text: string;
   try {
     text = new TextDecoder().decode(await vscode.workspace.fs.readFile(uri));
   } catch (error) {
     if (error instanceof vscode.FileSystemError && error.code === 'FileNotFound') return none;
-    return unreadable(`${RULES_FILE} could not be read: ${error instanceof Error ? error.message : String(error)}.`);
+    const why = error instanceof Error ? error.message : String(error);
+    return unreadable({ message: `${RULES_FILE} could not be read: ${why}.`, at: [] });
   }
   const { parse } = await import('jsonc-parser');
   const errors: ParseError[] = [];
   const content: unknown = parse(text, errors, { allowTrailingComma: true });
-  if (errors.length > 0 || typeof content !== 'object' || content === null) {
-    return unreadable(`${RULES_FILE} is no JSON object.`);
-  }
-  return readRules(Reflect.get(content, 'sync'), `"sync" in ${RULES_FILE}`);
+  if (errors.length > 0) return unreadable({ message: `${RULES_FILE} is no JSON.`, at: [] });
+  return readRulesFile(content);
 }
 
 export function rulesFile(): vscode.Uri | undefined {

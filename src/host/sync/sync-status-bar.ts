@@ -9,7 +9,7 @@ import { factsOf, iconOf, isConfigured, needsAPerson, titleOf } from './sync-wor
 export function registerSyncStatusBar({ sync }: Host): vscode.Disposable {
   const item = vscode.window.createStatusBarItem('localData.sync', vscode.StatusBarAlignment.Left, 9);
   item.name = 'Local Data: Server';
-  item.command = 'localData.sync.showStatus';
+  item.command = 'localData.sync.actions';
   const conditions = vscode.window.createStatusBarItem('localData.network', vscode.StatusBarAlignment.Left, 8);
   conditions.name = 'Local Data: Network Conditions';
   conditions.command = 'localData.sync.networkConditions';

@@ -1,5 +1,5 @@
-// The state of synchronisation in a person's words, for the status bar, the Changes view and its report. Pure; must not
-// import `vscode`.
+// The state of synchronisation in a person's words, for the status bar, the Changes view and the document that says all of
+// it. Pure; must not import `vscode`.
 import type { SyncState, SyncStatus } from '../../protocol/sync-state.ts';
 
 interface Words {
@@ -45,7 +45,7 @@ export interface Fact {
   readonly value: string;
 }
 
-/** Everything there is to say, the most asked first. */
+/** What is asked most. */
 export function factsOf(state: SyncState, now: number): Fact[] {
   const { server, snapshot } = state;
   const facts: (Fact | null)[] = [
@@ -67,23 +67,7 @@ export function factsOf(state: SyncState, now: number): Fact[] {
   return facts.filter((fact) => fact !== null);
 }
 
-/** The rest, for the report. */
-export function furtherFactsOf(state: SyncState, now: number): Fact[] {
-  return [
-    { name: 'Last change sent', value: agoOf(state.lastPushAt, now) },
-    { name: 'Last change received', value: agoOf(state.lastPullAt, now) },
-    { name: 'Sent a second', value: count(Math.round(state.pushedPerSecond)) },
-    { name: 'On the wire', value: count(state.inFlight) },
-    ...(state.server === null
-      ? []
-      : [
-          { name: 'History (epoch)', value: state.server.epoch },
-          { name: 'This client', value: state.server.clientId },
-        ]),
-  ];
-}
-
-function waitingOf({ waiting, pushedPerSecond }: SyncState): string {
+export function waitingOf({ waiting, pushedPerSecond }: SyncState): string {
   if (waiting === 0) return 'nothing';
   const rate = pushedPerSecond >= 1 ? `, ${count(Math.round(pushedPerSecond))} a second` : '';
   return `${count(waiting)} ${waiting === 1 ? 'change' : 'changes'}${rate}`;

@@ -1,7 +1,10 @@
 // The report of a comparison with the server, as Markdown. Pure.
 import { sameJson } from '../../protocol/canonical-json.ts';
-import type { Entity } from '../../protocol/changes.ts';
+import type { Entity, JsonValue } from '../../protocol/changes.ts';
 import type { VerifyDifference, VerifyReport } from '../../protocol/sync-state.ts';
+
+/** The change that made a value holds all of it. */
+const LONGEST = 200;
 
 const MEANINGS: Readonly<Record<VerifyDifference['kind'], string>> = {
   'missing-here': 'The server has it, this database does not.',
@@ -26,21 +29,22 @@ export function verifyText(report: VerifyReport, url: string, at: Date): string 
 }
 
 function linesOf({ entityType, entityId, kind, server, here }: VerifyDifference): string[] {
-  const rows = kind === 'different' || kind === 'not-as-base' ? tableOf(here, server) : [];
-  return [`## ${entityType} ${entityId}`, '', MEANINGS[kind], '', ...rows];
+  const lines =
+    here !== null && server !== null ? fieldsOf(here, server) : [`- ${valueOf(here ?? server ?? undefined)}`];
+  return [`## ${entityType} ${entityId}`, '', MEANINGS[kind], '', ...lines, ''];
 }
 
-function tableOf(here: Entity | null, server: Entity | null): string[] {
-  const fields = [...new Set([...Object.keys(here ?? {}), ...Object.keys(server ?? {})])];
-  const differing = fields.filter((field) => !sameJson(here?.[field] ?? null, server?.[field] ?? null));
-  const cell = (value: unknown) =>
-    JSON.stringify(value ?? null)
-      .slice(0, 200)
-      .replaceAll('|', '\\|');
-  return [
-    '| Field | Here | Server |',
-    '| --- | --- | --- |',
-    ...differing.map((field) => `| ${field} | ${cell(here?.[field])} | ${cell(server?.[field])} |`),
-    '',
-  ];
+/** As a list: the lines of a table would be broken where the editor is narrow. */
+function fieldsOf(here: Entity, server: Entity): string[] {
+  const fields = [...new Set([...Object.keys(here), ...Object.keys(server)])];
+  const isSame = (field: string) => field in here === field in server && sameJson(here[field], server[field]);
+  return fields
+    .filter((field) => !isSame(field))
+    .flatMap((field) => [`- ${field}`, `  - here: ${valueOf(here[field])}`, `  - server: ${valueOf(server[field])}`]);
+}
+
+function valueOf(value: JsonValue | undefined): string {
+  if (value === undefined) return '(not there)';
+  const text = JSON.stringify(value);
+  return text.length > LONGEST ? `${text.slice(0, LONGEST)}…` : text;
 }
