@@ -19,7 +19,6 @@ import type {
 import { listChanges, requireChange } from '../db/changes-table.ts';
 import { CARRIED_CHANGES } from '../db/move-changes.ts';
 import { RetrySchedule } from '../db/retry-schedule.ts';
-import { retrySetAside } from './apply-feed.ts';
 import { beginSnapshot, bindToServer, requireSameHistory, spaceOfToken } from './bind-server.ts';
 import type { LocalDataSync } from './local-data-sync.ts';
 import { listMissing, removeMissing, sendMissing } from './missing-entities.ts';
@@ -27,6 +26,7 @@ import { type Obstacle, TOKEN_NEEDED, asConnectError, describeOffline, obstacleO
 import { PullLoop } from './pull-loop.ts';
 import { parentsFirst } from './put-entities.ts';
 import { PushLoop } from './push-loop.ts';
+import { SetAsideRetry } from './set-aside-retry.ts';
 import { receiveSnapshot } from './receive-snapshot.ts';
 import { resolveConflict } from './settle-conflict.ts';
 import { setBinding } from './sync-binding.ts';
@@ -55,6 +55,7 @@ export class SyncEngine implements LocalDataSync {
   readonly #ledger: SyncLedger;
   readonly #push: PushLoop;
   readonly #pull: PullLoop;
+  readonly #setAside: SetAsideRetry;
   readonly #types: TypesInStep;
   readonly #schedule: RetrySchedule;
   /** Wakes the task from its wait between contacts. */
@@ -74,6 +75,7 @@ export class SyncEngine implements LocalDataSync {
     this.#ledger = new SyncLedger(parts);
     this.#push = new PushLoop(this.#ledger);
     this.#pull = new PullLoop(this.#ledger, () => this.#push.isLong);
+    this.#setAside = new SetAsideRetry(this.#ledger);
     this.#types = new TypesInStep(this.#ledger, async () => {
       await this.#push.prepare();
       this.#push.wake();
@@ -136,7 +138,7 @@ export class SyncEngine implements LocalDataSync {
   async syncNow(): Promise<SyncState> {
     this.#ledger.requireBinding();
     await this.#push.makeRetriesDue();
-    if (this.#ledger.troubles.counts.setAside > 0) await this.retrySetAside();
+    if (this.#setAside.isNeeded) await this.#setAside.now();
     this.#retryNow.wake();
     await this.whenSynced();
     return this.#ledger.state;
@@ -262,14 +264,9 @@ export class SyncEngine implements LocalDataSync {
     return change;
   }
 
-  /** Puts in place anew what was set aside, of the type that a change is of or all of it. */
-  async retrySetAside(changeId?: string): Promise<void> {
-    await this.#ledger.write(async (context) => {
-      const reasons = { now: context.now, paused: false };
-      const change = changeId === undefined ? undefined : await requireChange(context.session, changeId, reasons);
-      await retrySetAside(context, context.version, change?.entityType);
-    });
-    this.#ledger.troubles.countSoon();
+  /** Tries again to put in place what was set aside, of the type that a change is of or all of it. */
+  retrySetAside(changeId?: string): Promise<void> {
+    return this.#setAside.now(changeId);
   }
 
   /** Whether it is so before the time is over and while there is contact; looked at after each commit. */
@@ -323,6 +320,7 @@ export class SyncEngine implements LocalDataSync {
 
   async close(): Promise<void> {
     this.#stopListening();
+    this.#setAside.close();
     this.#ledger.close();
     await this.#inTurn(async () => {
       await this.#endTask();
@@ -462,6 +460,7 @@ export class SyncEngine implements LocalDataSync {
     if (event.entityTypes !== undefined) this.#settleTypes();
     if (this.#mayHaveKept(event)) troubles.countKeptSoon();
     this.#ledger.noteChanged(event.changes);
+    if (event.entities.length > 0) this.#setAside.soon();
     if (applied > 0) this.#push.wake();
     this.#ledger.show();
   }
