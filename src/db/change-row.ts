@@ -40,7 +40,7 @@ export interface Rebased {
   readonly operation: Operation;
   readonly data: JsonObject | null;
   /** Fields that an update takes out of a document. */
-  readonly removed?: readonly string[];
+  readonly removed?: string[];
 }
 
 /** Not applied here yet. */

@@ -2,20 +2,23 @@
 // leaves what depends on it standing alone: it is refused, with a list, or takes that along when told to.
 import type { Change } from '../protocol/changes.ts';
 import type { DiscardPreview } from '../protocol/engine.ts';
+import { SYNC_LIMITS } from '../protocol/sync.ts';
 import { releaseBlocked } from './apply-changes.ts';
 import { type ChangeRow, allColumns, toChange } from './change-row.ts';
 import { requireChange } from './changes-table.ts';
 import { LISTED_DEPENDENTS, changesBySeq, dependentsOf, hasDependents, sideEffects } from './dependents.ts';
 import type { OverlayChange } from './entity-bases.ts';
+import { refuseInDoubt } from './in-doubt.ts';
 import { type Lane, readLane, stateBefore } from './lane-states.ts';
 import { moveChanges } from './move-changes.ts';
 import { RESET } from './repair-changes.ts';
-import { type RepairContext, notAllowed } from './repair-context.ts';
+import { type RepairContext, alreadySent, isOnServer, notAllowed, refuseDone, refuseRemote } from './repair-context.ts';
 import { asRefused, currentEntity, entityWithout, placeInLane, takeBack } from './replay-lane.ts';
 import { asArray } from './sql-values.ts';
 
 export async function previewDiscard(context: RepairContext, id: string): Promise<DiscardPreview> {
   const change = await requireChange(context.session, id, context);
+  refuseRemote(change, 'discarded');
   const members = await unitOf(context, change);
   const { listed, total } = await dependentsOf(context, members);
   const before = await currentEntity(context, change);
@@ -29,12 +32,13 @@ export async function discardChange(context: RepairContext, id: string, withDepe
   const { session, draft } = context;
   const change = await requireChange(session, id, context);
   if (change.status === 'discarded') return change;
-  if (change.status === 'synced')
-    throw notAllowed(change, 'discarded', 'It has reached the server; record a change that undoes it.');
+  refuseRemote(change, 'discarded');
+  await refuseDone(context, change, 'discarded');
   let members = await unitOf(context, change);
   const { listed, total, seqs } = await dependentsOf(context, members);
   if (total > 0 && !withDependents) throw hasDependents(change, listed, total);
   if (total > 0) members = [...members, ...(await changesBySeq(context, seqs))].sort((a, b) => a.seq - b.seq);
+  await refuseInDoubt(session, members, 'discarded');
   await takeBack(context, members);
   for (const from of new Set(members.map((member) => member.status))) {
     const inStatus = members.filter((member) => member.status === from).map((member) => member.seq);
@@ -110,14 +114,21 @@ async function laneToRestoreIn(context: RepairContext, member: Change): Promise<
   return { ...lane, start: await currentEntity(context, member) };
 }
 
-/** A transaction's members that can be discarded together, or the change alone. */
+/**
+ * A transaction's members that can be discarded together, or the change alone. One that the server has cannot; one that was
+ * too large for a push went in pieces, and of those the server has none beyond its own.
+ */
 async function unitOf(context: RepairContext, change: Change): Promise<Change[]> {
   if (change.transactionId === null) return [change];
-  const rows = await context.session.run<ChangeRow>(
-    `SELECT ${allColumns('c')} FROM local_changes c WHERE c.transaction_id = $1 AND c.status <> 'discarded' ORDER BY c.seq`,
+  const rows = await context.session.run<ChangeRow & { there: boolean }>(
+    `SELECT ${allColumns('c')}, ${isOnServer('c')} AS there FROM local_changes c
+     WHERE c.transaction_id = $1 AND c.status <> 'discarded' AND c.origin <> 'remote' ORDER BY c.seq`,
     [change.transactionId],
   );
-  return rows.map((row) => toChange(row, context));
+  const there = rows.find((row) => row.there);
+  if (there !== undefined && rows.length <= SYNC_LIMITS.changes)
+    throw alreadySent(toChange(there, context), 'discarded');
+  return rows.filter(({ status }) => status !== 'synced').map((row) => toChange(row, context));
 }
 
 async function discardedUnit(context: RepairContext, change: Change): Promise<Change[]> {

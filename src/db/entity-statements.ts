@@ -2,6 +2,7 @@
 // that records it. Each is one statement, so that the entity and its change stand or fall together.
 import { type EntityType, entityAsJson, keyColumn, writableColumns } from './entity-types.ts';
 import { lightColumns } from './change-row.ts';
+import { UNDOES } from './repair-context.ts';
 import { quoteIdentifier, quoteLiteral } from './sql-values.ts';
 
 /** `$aim` must be referenced by the statement, or Postgres does not evaluate it. */
@@ -30,7 +31,7 @@ export function rowFromEntity(type: EntityType, payload: string, entityId: strin
 }
 
 /** A row of the type's table from the present row and a patch: keys present only. A column may have the row's own name. */
-function rowFromPatch(type: EntityType, row: string, patch: string): string {
+export function rowFromPatch(type: EntityType, row: string, patch: string): string {
   if (type.kind === 'document') {
     const document = `${row}."data" || (${patch} - ${quoteLiteral(type.key)})`;
     return `jsonb_populate_record(${row}.*, jsonb_build_object('data', ${document}))`;
@@ -184,6 +185,25 @@ export function deleteAndRecord(type: EntityType): string {
     INSERT INTO local_changes AS c ${RECORD_COLUMNS}
     SELECT $3, ${quoteLiteral(type.entityType)}, $1, 'delete', NULL, $4::bigint, true, $5, w.previous, NULL, $4::bigint
     FROM written w RETURNING ${lightColumns('c')}`;
+}
+
+/**
+ * `$1` list of { id: change id, e: entity id, s: seq of what is undone }, `$2` aim, `$3` now. Deletes them and records it, also
+ * of those that are gone. One list of the changes, each with `was_there`.
+ */
+export function deleteAndRecordUndo(type: EntityType): string {
+  return `WITH ${announceAim('$2')},
+    input AS MATERIALIZED (SELECT i.* FROM aim, jsonb_to_recordset($1::jsonb) AS i(id text, e text, s bigint)),
+    written AS (
+      DELETE FROM ${type.sqlTable} t USING input i WHERE t.${keyColumn(type)} = i.e::${type.keyType}
+      RETURNING i.e, ${entityAsJson(type, 't')} AS previous),
+    recorded AS (
+      INSERT INTO local_changes AS c
+        (id, entity_type, entity_id, operation, timestamp, processed_local, previous, applied_at, note)
+      SELECT i.id, ${quoteLiteral(type.entityType)}, i.e, 'delete', $3::bigint, true, w.previous, $3::bigint, '${UNDOES}' || i.s
+      FROM input i LEFT JOIN written w ON w.e = i.e ORDER BY i.s
+      RETURNING ${lightColumns('c')}, c.previous IS NOT NULL AS was_there)
+    SELECT json_agg(recorded ORDER BY seq) AS rows FROM recorded`;
 }
 
 /** `$1` entity id, `$2` payload with these keys, `$3` aim. Makes a row that is there what an insert of it would have made. */

@@ -3,14 +3,15 @@
 import { type Change, type ChangeFilter, type JsonObject, isWaiting } from '../protocol/changes.ts';
 import { LocalDataError } from '../protocol/errors.ts';
 import { releaseBlocked } from './apply-changes.ts';
-import { type Rebased, isLocalStage, isPushStage } from './change-row.ts';
+import { type ChangeRow, type Rebased, isLocalStage, isPushStage, lightColumns, toChange } from './change-row.ts';
 import { checkInput, filterSql, requireChange } from './changes-table.ts';
+import type { Session } from './database.ts';
 import type { OverlayChange } from './entity-bases.ts';
 import { checkPayload } from './failures.ts';
-import { readInDoubt, settleDoubt } from './in-doubt.ts';
+import { readInDoubt, refuseInDoubt, settleDoubt } from './in-doubt.ts';
 import { readLane } from './lane-states.ts';
 import { moveChanges } from './move-changes.ts';
-import { type RepairContext, nameOf, notAllowed } from './repair-context.ts';
+import { type RepairContext, nameOf, notAllowed, refuseDone, refuseRemote } from './repair-context.ts';
 import { type Placed, asRefused, placeInLane } from './replay-lane.ts';
 import { asArray } from './sql-values.ts';
 
@@ -49,6 +50,19 @@ export async function retryFailed(context: RepairContext, filter: ChangeFilter):
   return retried;
 }
 
+/** Remote changes that are set aside: by entity type one of them, and how many there are. Sync puts them in place. */
+export async function findSetAside(
+  session: Session,
+  filter: ChangeFilter,
+): Promise<{ readonly id: string; readonly count: number }[]> {
+  const { where, params } = filterSql({ ...filter, status: 'failed' });
+  return session.run<{ id: string; count: number }>(
+    `SELECT min(c.id) AS id, count(*) AS count FROM local_changes c
+     WHERE ${where.join(' AND ')} AND c.origin = 'remote' GROUP BY c.entity_type`,
+    params,
+  );
+}
+
 /** Members of a transaction that waited for another member which is sent anew: it goes as a whole or not at all. */
 async function releaseMembers({ session, draft, ...context }: RepairContext): Promise<void> {
   const where = `c.transaction_id IS NOT NULL AND ${isPushStage('c')} AND EXISTS (SELECT FROM local_changes h
@@ -72,6 +86,8 @@ async function tryAnew({ session, draft, ...context }: RepairContext, { where, p
 export async function editChange(context: RepairContext, id: string, data: JsonObject): Promise<Change> {
   const { session, draft } = context;
   const change = await requireChange(session, id, context);
+  refuseRemote(change, 'edited');
+  await refuseDone(context, change, 'edited');
   if (!isWaiting(change) && change.awaiting !== 'push')
     throw notAllowed(change, 'edited', 'Record a new change instead.');
   if (change.operation === 'delete')
@@ -98,6 +114,7 @@ async function editWaiting({ session, draft, ...context }: RepairContext, change
 async function editInPlace(context: RepairContext, change: Change, data: JsonObject): Promise<string> {
   const { session, draft } = context;
   const unit = await unitInPlace(context, change);
+  await refuseInDoubt(session, unit, 'edited');
   const placed = await placeEdited(context, change, data);
   const wasInDoubt = (await readInDoubt(session)).has(change.seq);
   // The server may know it by its id, and takes no other content under that.
@@ -108,18 +125,11 @@ async function editInPlace(context: RepairContext, change: Change, data: JsonObj
     conflict = CASE WHEN c.conflict->'resolution' = 'null' THEN NULL ELSE c.conflict END,
     blocked_by = CASE WHEN c.blocked_by = ANY ($7::bigint[]) THEN NULL ELSE c.blocked_by END`;
   const { previous, result, rebased } = placed;
-  const params = [
-    change.seq,
-    id,
-    data,
-    previous,
-    result,
-    rebased === null ? null : JSON.stringify(rebased),
-    asArray(unit),
-  ];
+  const seqs = unit.map((member) => member.seq);
+  const params = [change.seq, id, data, previous, result, rebased === null ? null : { ...rebased }, asArray(seqs)];
   await moveChanges(session, { from: change.status, set, where: 'c.seq = $1', params }, draft, context);
   await tryAnew(context, sameUnit({ ...change, id }), isPushStage('c'));
-  await releaseBehind(context, unit);
+  await releaseBehind(context, seqs);
   return id;
 }
 
@@ -149,14 +159,15 @@ function madeByDefaults({ operation, data, result }: OverlayChange): JsonObject 
   return Object.fromEntries(Object.entries(result ?? {}).filter(([field]) => !Object.hasOwn(data ?? {}, field)));
 }
 
-/** By `seq`, the members of its transaction that are in place here and not sent through, or the change alone. */
-async function unitInPlace({ session }: RepairContext, change: Change): Promise<number[]> {
-  if (change.transactionId === null) return [change.seq];
-  const members = await session.run<{ seq: number }>(
-    `SELECT c.seq FROM local_changes c WHERE c.transaction_id = $1 AND ${isPushStage('c')} AND c.discarded_at IS NULL ORDER BY c.seq`,
+/** The members of its transaction that are in place here and not through, or the change alone. */
+async function unitInPlace(context: RepairContext, change: Change): Promise<Change[]> {
+  if (change.transactionId === null) return [change];
+  const members = await context.session.run<ChangeRow>(
+    `SELECT ${lightColumns('c')} FROM local_changes c
+     WHERE c.transaction_id = $1 AND ${isPushStage('c')} AND c.discarded_at IS NULL ORDER BY c.seq`,
     [change.transactionId],
   );
-  return members.map(({ seq }) => seq);
+  return members.map((row) => toChange(row, context));
 }
 
 /** Lets go what waits behind those of the given changes that may go themselves. */

@@ -1,19 +1,35 @@
-// Takes back every change of an import in bulk; refused where later changes or other entities stand on what it brought.
+// Takes back every change of an import in bulk: what the server has is undone by recorded deletes, the rest is discarded.
+// Refused where later changes or other entities stand on what it brought.
 import type { Change } from '../protocol/changes.ts';
 import type { UndoImportReport } from '../protocol/engine.ts';
 import { LocalDataError } from '../protocol/errors.ts';
 import { aimAt, aimAtAll } from './capture.ts';
-import { type ChangeRow, allColumns, toChange } from './change-row.ts';
+import { type ChangeRow, allColumns, isPushStage, lightColumns, toChange } from './change-row.ts';
 import { LISTED_DEPENDENTS, sideEffects } from './dependents.ts';
+import { deleteAndRecordUndo } from './entity-statements.ts';
 import { type EntityType, keyColumn } from './entity-types.ts';
-import { moveChanges } from './move-changes.ts';
-import type { RepairContext } from './repair-context.ts';
+import { sendingInDoubt } from './in-doubt.ts';
+import { CARRIED_CHANGES, moveChanges } from './move-changes.ts';
+import { type RepairContext, isUndone, wasGivenUp } from './repair-context.ts';
+import { takeBack } from './replay-lane.ts';
 import { SqlError } from './sql-error.ts';
+
+/** Rows of one statement. */
+const CHUNK = 1_000;
+
+/** What is in place here and not on the server, and which lanes of it have a base. */
+const IN_PLACE = `${isPushStage('c')} AND c.discarded_at IS NULL`;
+const HAS_BASE = `EXISTS (SELECT FROM local_data.entity_bases b WHERE b.entity_type = c.entity_type AND b.entity_id = c.entity_id)`;
+
+/** A row `alias` of an import that has not been taken back. */
+export function isStillImported(alias: string): string {
+  return `${alias}.discarded_at IS NULL AND NOT ${wasGivenUp(alias)} AND NOT ${isUndone(alias)}`;
+}
 
 export async function undoImport(context: RepairContext, label: string): Promise<UndoImportReport> {
   const { session, draft, now } = context;
-  const [known] = await session.run<{ entity_type: string; undone_at: number | null }>(
-    `SELECT entity_type, undone_at FROM local_data.imports WHERE label = $1`,
+  const [known] = await session.run<{ entity_type: string }>(
+    `SELECT entity_type FROM local_data.imports WHERE label = $1`,
     [label],
   );
   if (known === undefined)
@@ -22,11 +38,15 @@ export async function undoImport(context: RepairContext, label: string): Promise
     });
   const { listed, total } = await standingOnImport(context, label);
   if (total > 0) throw importHasDependents(label, listed, total);
-  const type = context.entityTypes.get(known.entity_type);
-  if (type !== undefined) await deleteImported(context, type, label);
-  let undone = 0;
-  for (const from of ['applied', 'pending', 'retrying', 'failed', 'blocked'] as const) {
-    const move = { from, set: 'discarded_at = $2', where: 'c.label = $1', params: [label, now] };
+  await refuseRowsInDoubt(context, label);
+  let undone = await takeBackImported(context, known.entity_type, label);
+  for (const from of ['applied', 'pending', 'retrying', 'failed', 'conflicted', 'blocked'] as const) {
+    const move = {
+      from,
+      set: 'discarded_at = $2',
+      where: `c.label = $1 AND c.origin <> 'remote'`,
+      params: [label, now],
+    };
     undone += await moveChanges(session, move, draft, context);
   }
   await refuseImportSideEffects(context, label);
@@ -34,48 +54,116 @@ export async function undoImport(context: RepairContext, label: string): Promise
   return { label, undone };
 }
 
+/** Takes away what it brought; gives how many rows of it a recorded delete undoes. */
+async function takeBackImported(context: RepairContext, entityType: string, label: string): Promise<number> {
+  const { session } = context;
+  const there = await session.run<UndoneRow>(
+    `SELECT c.seq, c.entity_id FROM local_changes c WHERE c.label = $1 AND c.status = 'synced' AND ${isStillImported('c')}
+     ORDER BY c.seq`,
+    [label],
+  );
+  const type = there.length > 0 ? context.entityTypes.require(entityType) : context.entityTypes.get(entityType);
+  if (type === undefined) return 0;
+  // Where the server has an entity of the same id, it is what is left.
+  const onBases = await session.run<ChangeRow>(
+    `SELECT ${allColumns('c')} FROM local_changes c WHERE c.label = $1 AND ${IN_PLACE} AND ${HAS_BASE} ORDER BY c.seq`,
+    [label],
+  );
+  await takeBack(
+    context,
+    onBases.map((row) => toChange(row, context)),
+  );
+  try {
+    await deleteImported(context, type, label);
+    for (let start = 0; start < there.length; start += CHUNK)
+      await deleteThere(context, type, there.slice(start, start + CHUNK));
+  } catch (error) {
+    throw asReferredTo(label, error);
+  }
+  return there.length;
+}
+
+interface UndoneRow {
+  readonly [column: string]: unknown;
+  readonly seq: number;
+  readonly entity_id: string;
+}
+
 async function deleteImported(context: RepairContext, type: EntityType, label: string): Promise<void> {
   const { session, draft } = context;
   const aim = type.referencesItself ? undefined : aimAtAll(type, 'DELETE');
-  const ids = await session.run<{ entity_id: string }>(
-    `SELECT entity_id FROM local_changes WHERE label = $1 AND status = 'applied'`,
-    [label],
+  const where = `c.label = $1 AND ${IN_PLACE} AND NOT ${HAS_BASE}`;
+  const ids = await session.run<{ entity_id: string }>(`SELECT c.entity_id FROM local_changes c WHERE ${where}`, [
+    label,
+  ]);
+  const [row] = await session.run<{ deleted: number }>(
+    `WITH aim AS MATERIALIZED (SELECT set_config('local_data.aim', $2, true)),
+       gone AS (DELETE FROM ${type.sqlTable} t USING aim, local_changes c
+         WHERE ${where} AND t.${keyColumn(type)} = c.entity_id::${type.keyType} RETURNING 1)
+     SELECT count(*) AS deleted FROM gone`,
+    [
+      label,
+      aim ??
+        aimAt(
+          type,
+          'DELETE',
+          ids.map((one) => one.entity_id),
+        ),
+    ],
   );
-  try {
-    const [row] = await session.run<{ deleted: number }>(
-      `WITH aim AS MATERIALIZED (SELECT set_config('local_data.aim', $2, true)),
-         gone AS (DELETE FROM ${type.sqlTable} t USING aim, local_changes c
-           WHERE c.label = $1 AND c.status = 'applied' AND t.${keyColumn(type)} = c.entity_id::${type.keyType} RETURNING 1)
-       SELECT count(*) AS deleted FROM gone`,
-      [
-        label,
-        aim ??
-          aimAt(
-            type,
-            'DELETE',
-            ids.map((row) => row.entity_id),
-          ),
-      ],
-    );
-    draft.entityCounts.set(type.entityType, -(row?.deleted ?? 0));
-    draft.reload.add(type.entityType);
-  } catch (error) {
-    if (!(error instanceof SqlError) || error.sqlState !== '23503') throw error;
-    throw new LocalDataError(
-      'HAS_DEPENDENTS',
-      `Import "${label}" cannot be undone: other entities refer to what it brought (${error.detail ?? error.message}). Delete those first.`,
-      { label, constraint: error.constraint ?? null },
-      { cause: error },
-    );
-  }
+  removed(context, type, row?.deleted ?? 0);
+  draft.reload.add(type.entityType);
 }
 
+/** The server has them: each is deleted by a change that says which it undoes. */
+async function deleteThere(context: RepairContext, type: EntityType, rows: readonly UndoneRow[]): Promise<void> {
+  const { session, draft, now, newId } = context;
+  const input = rows.map(({ seq, entity_id: e }) => ({ id: newId(), e, s: seq }));
+  const ids = rows.map((row) => row.entity_id);
+  const recorded = await session.runList<ChangeRow & { was_there: boolean }>(deleteAndRecordUndo(type), [
+    JSON.stringify(input),
+    aimAt(type, 'DELETE', ids),
+    now,
+  ]);
+  for (const row of recorded) {
+    draft.count(null, row.status, 1);
+    if (draft.changes.size < CARRIED_CHANGES) draft.changes.set(row.seq, toChange(row, context));
+  }
+  removed(context, type, recorded.filter((row) => row.was_there).length);
+  draft.reload.add(type.entityType);
+}
+
+function removed({ draft }: RepairContext, { entityType }: EntityType, count: number): void {
+  draft.entityCounts.set(entityType, (draft.entityCounts.get(entityType) ?? 0) - count);
+}
+
+function asReferredTo(label: string, error: unknown): unknown {
+  if (!(error instanceof SqlError) || error.sqlState !== '23503') return error;
+  return new LocalDataError(
+    'HAS_DEPENDENTS',
+    `Import "${label}" cannot be undone: other entities refer to what it brought (${error.detail ?? error.message}). Delete those first.`,
+    { label, constraint: error.constraint ?? null },
+    { cause: error },
+  );
+}
+
+async function refuseRowsInDoubt({ session, ...context }: RepairContext, label: string): Promise<void> {
+  const [row] = await session.run<ChangeRow>(
+    `SELECT ${lightColumns('c')} FROM local_changes c WHERE c.label = $1 AND c.status IN ('applied', 'retrying')
+       AND c.seq IN (SELECT unnest(in_doubt) FROM local_data.sync_binding) ORDER BY c.seq LIMIT 1`,
+    [label],
+  );
+  if (row !== undefined) throw sendingInDoubt(toChange(row, context), 'undone');
+}
+
+/** What others wrote stands on a row only where the server has that row. */
 async function standingOnImport(context: RepairContext, label: string): Promise<{ listed: Change[]; total: number }> {
   const rows = await context.session.run<ChangeRow & { total: number }>(
     `SELECT ${allColumns('c')}, count(*) OVER () AS total FROM local_changes c
      WHERE c.label IS DISTINCT FROM $1 AND c.status <> 'discarded' AND EXISTS (
-       SELECT 1 FROM local_changes i WHERE i.label = $1 AND i.status <> 'discarded'
-         AND i.entity_type = c.entity_type AND i.entity_id = c.entity_id AND i.seq < c.seq)
+       SELECT 1 FROM local_changes i WHERE i.label = $1 AND ${isStillImported('i')}
+         AND i.entity_type = c.entity_type AND i.entity_id = c.entity_id AND i.seq < c.seq
+         AND (c.origin <> 'remote' OR i.processed_sync))
      ORDER BY c.seq LIMIT ${LISTED_DEPENDENTS}`,
     [label],
   );

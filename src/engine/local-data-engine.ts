@@ -54,15 +54,16 @@ import { payloadSchema } from '../db/payload-schema.ts';
 import { readOnlyQuery, writeSql } from '../db/people-sql.ts';
 import { recordApplied } from '../db/record-applied.ts';
 import { discardChange, previewDiscard, restoreChange } from '../db/discard-changes.ts';
-import { editChange, retryChange, retryFailed } from '../db/repair-changes.ts';
+import { editChange, findSetAside, retryChange, retryFailed } from '../db/repair-changes.ts';
 import type { RepairContext } from '../db/repair-context.ts';
-import { undoImport } from '../db/undo-import.ts';
+import { isStillImported, undoImport } from '../db/undo-import.ts';
 import { type RetryLimits, RetrySchedule } from '../db/retry-schedule.ts';
 import { SqlError } from '../db/sql-error.ts';
 import * as entityApi from '../entities/entity-api.ts';
 import { importEntities } from '../entities/import/import-entities.ts';
 import { countEntities, queryEntities } from '../entities/query-entities.ts';
 import { createSampleData } from '../entities/sample-data.ts';
+import { undoChange } from '../entities/undo-change.ts';
 import { NO_SYNC, type SyncState } from '../protocol/sync-state.ts';
 import type { LocalDataSync } from '../sync/local-data-sync.ts';
 import { underConditions } from '../sync/network-conditions.ts';
@@ -70,6 +71,9 @@ import { SyncEngine } from '../sync/sync-engine.ts';
 import type { OpenTransport } from '../sync/transport.ts';
 import { type LocalDataStores, createStores, publishCommit, resetStores } from '../stores/local-data-stores.ts';
 import type { CallOptions, LocalData } from './local-data.ts';
+
+/** Milliseconds for which a repair waits for the server's answer to what it is about. */
+const ANSWER_WAIT = 10_000;
 
 export interface EngineParts {
   readonly opened: OpenedDatabase;
@@ -99,6 +103,8 @@ export class LocalDataEngine implements LocalData {
   readonly #sync: SyncEngine;
   #syncState: SyncState = NO_SYNC;
   #openMs = 0;
+  /** Counts commits. */
+  #committed = 0;
   #capturedUpTo = 0;
   #capturedPending = false;
   #schemaPending = false;
@@ -110,6 +116,7 @@ export class LocalDataEngine implements LocalData {
     this.#disk = new DiskSpace(parts.opened.dataDir);
     this.#random = parts.random ?? Math.random;
     this.#commits = new CommitLog(this.#entityTypes, parts.onBackgroundError);
+    this.#commits.listen(({ changes }) => void (this.#committed += changes.length > 0 ? 1 : 0));
     const isIdle = (): boolean => this.#closing === undefined && this.#commits.processor !== 'processing';
     this.#maintenance = new Maintenance(this.#database, parts.clock, isIdle, parts.onBackgroundError);
     this.#processor = new ChangeProcessor({
@@ -361,16 +368,23 @@ export class LocalDataEngine implements LocalData {
     await this.#processor.whenIdle();
   }
 
-  retryChange(id: string): Promise<Change> {
-    return this.#repair((context) => retryChange(context, id));
+  async retryChange(id: string): Promise<Change> {
+    const change = await this.getChange(id);
+    if (change?.origin !== 'remote' || change.status !== 'failed')
+      return this.#repair((context) => retryChange(context, id));
+    await this.#sync.retrySetAside(id);
+    return (await this.getChange(id)) ?? change;
   }
 
-  retryFailed(filter: ChangeFilter = {}): Promise<number> {
-    return this.#repair((context) => retryFailed(context, filter));
+  async retryFailed(filter: ChangeFilter = {}): Promise<number> {
+    const aside = await this.#alone((session) => findSetAside(session, filter));
+    const retried = await this.#repair((context) => retryFailed(context, filter));
+    for (const { id } of aside) await this.#sync.retrySetAside(id);
+    return aside.reduce((total, { count }) => total + count, retried);
   }
 
   editChange(id: string, data: JsonObject): Promise<Change> {
-    return this.#repair((context) => editChange(context, id, data));
+    return this.#repairSettled((context) => editChange(context, id, data));
   }
 
   previewDiscard(id: string): Promise<DiscardPreview> {
@@ -378,11 +392,18 @@ export class LocalDataEngine implements LocalData {
   }
 
   discardChange(id: string, options: DiscardOptions = {}): Promise<Change> {
-    return this.#repair((context) => discardChange(context, id, options.withDependents ?? false));
+    return this.#repairSettled((context) => discardChange(context, id, options.withDependents ?? false));
   }
 
   restoreChange(id: string): Promise<Change> {
     return this.#repair((context) => restoreChange(context, id));
+  }
+
+  undoChange(id: string): Promise<Change> {
+    return this.#repair((context) => {
+      const writeContext = (transactionId: string | null) => this.#writeContext(context.session, transactionId);
+      return undoChange({ ...context, writeContext }, id);
+    });
   }
 
   async importEntities(
@@ -408,10 +429,12 @@ export class LocalDataEngine implements LocalData {
         entity_type: string;
         file: string;
         started_at: number;
-        undone_at: number | null;
+        undone: boolean;
         recorded: number;
       }>(
-        `SELECT i.label, i.entity_type, i.file, i.started_at, i.undone_at,
+        `SELECT i.label, i.entity_type, i.file, i.started_at,
+           i.undone_at IS NOT NULL AND NOT EXISTS (
+             SELECT FROM local_changes c WHERE c.label = i.label AND ${isStillImported('c')}) AS undone,
            (SELECT count(*) FROM local_changes c WHERE c.label = i.label) AS recorded
          FROM local_data.imports i ORDER BY i.started_at DESC LIMIT 1000`,
       ),
@@ -422,12 +445,12 @@ export class LocalDataEngine implements LocalData {
       file: row.file,
       startedAt: row.started_at,
       rowsRecorded: row.recorded,
-      undone: row.undone_at !== null,
+      undone: row.undone,
     }));
   }
 
   undoImport(label: string): Promise<UndoImportReport> {
-    return this.#repair((context) => undoImport(context, label));
+    return this.#repairSettled((context) => undoImport(context, label));
   }
 
   /** Safe to call again: tables that are there stay, and changes are recorded once. */
@@ -503,6 +526,23 @@ export class LocalDataEngine implements LocalData {
         if (this.#commits.counts.pending > 0) this.#processor.wake();
       }
     }, signal);
+  }
+
+  /** Where the server's answer is on its way, it is waited for, and decides. */
+  async #repairSettled<T>(work: (context: RepairContext) => Promise<T>): Promise<T> {
+    const { clock } = this.#parts;
+    const until = clock.now() + ANSWER_WAIT;
+    const timeLeft = (): number => Math.min(ANSWER_WAIT, until - clock.now());
+    for (;;) {
+      const seen = this.#committed;
+      try {
+        return await this.#repair(work);
+      } catch (error) {
+        if (!LocalDataError.isCode(error, 'SENDING_IN_DOUBT')) throw error;
+        const isSettled = (): boolean => this.#committed !== seen;
+        if (!(await this.#sync.whenSettled(isSettled, timeLeft()))) throw error;
+      }
+    }
   }
 
   async #repair<T>(work: (context: RepairContext) => Promise<T>): Promise<T> {

@@ -106,10 +106,16 @@ export interface LocalData {
   retryChange(id: string): Promise<Change>;
   /** Retries all failed changes that match; returns how many. */
   retryFailed(filter?: ChangeFilter): Promise<number>;
+  /** What is in place here shows the new data at once. One that may have left for the server goes on under a new id. */
   editChange(id: string, data: JsonObject): Promise<Change>;
   previewDiscard(id: string): Promise<DiscardPreview>;
   discardChange(id: string, options?: DiscardOptions): Promise<Change>;
   restoreChange(id: string): Promise<Change>;
+  /**
+   * Records the change that undoes one which has taken effect, here or on the server, whoever made it, and gives it. A
+   * member of a transaction is undone with all of it.
+   */
+  undoChange(id: string): Promise<Change>;
 
   importEntities(
     options: ImportOptions,

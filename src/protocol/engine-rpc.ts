@@ -4,7 +4,7 @@
 import * as z from 'zod';
 import { CHANGE_STATUSES, type JsonObject, type JsonValue, type Operation } from './changes.ts';
 import type { CommitEvent, ImportProgress, StoreSnapshot } from './engine.ts';
-import { CONFLICT_POLICIES } from './sync-state.ts';
+import { CONFLICT_POLICIES, MISSING_DECISIONS } from './sync-state.ts';
 import { type ErrorDetails, ERROR_CODES, LocalDataError, type SerializedError } from './errors.ts';
 
 /** No message may be larger; what would be is refused (requests) or comes in parts (rows, events). */
@@ -85,6 +85,7 @@ const networkConditionsSchema = z.object({
   lostRequests: share,
   lostAnswers: share,
   errorStatus: z.number().int().min(400).max(599).optional(),
+  errorCode: z.enum(['EPOCH_CHANGED', 'HISTORY_CHANGED']).optional(),
   errors: share,
   stopped: z.boolean().optional(),
 });
@@ -137,6 +138,7 @@ export const ENGINE_METHODS = {
   previewDiscard: repeated(z.tuple([text])),
   discardChange: reported(z.tuple([text, z.object({ withDependents: z.boolean().optional() }).optional()])),
   restoreChange: reported(z.tuple([text])),
+  undoChange: reported(z.tuple([text])),
   importEntities: { ...reported(z.tuple([importOptions, callOptions.optional()]), 'supervised'), callOptionsAt: 1 },
   listImports: repeated(z.tuple([])),
   undoImport: reported(z.tuple([text]), 'supervised'),
@@ -173,6 +175,8 @@ export const ENGINE_METHODS = {
     z.tuple([text, z.union([z.object({ keep: z.enum(['mine', 'theirs']) }), z.object({ data: payload })])]),
   ),
   'sync.receipt': repeated(z.tuple([text])),
+  'sync.missingEntities': repeated(z.tuple([z.object({ limit: count.optional() }).optional()])),
+  'sync.decideMissing': reported(z.tuple([z.enum(MISSING_DECISIONS)]), 'supervised'),
 } as const satisfies Readonly<Record<string, MethodDefinition>>;
 
 export type RemoteMethod = keyof typeof ENGINE_METHODS;

@@ -152,11 +152,13 @@ export interface ImportSummary {
   readonly file: string;
   readonly startedAt: number;
   readonly rowsRecorded: number;
+  /** Nothing of it is in place any more by its own doing. */
   readonly undone: boolean;
 }
 
 export interface UndoImportReport {
   readonly label: string;
+  /** Rows that were taken back: discarded, or undone by a recorded delete where the server has them. */
   readonly undone: number;
 }
 

@@ -32,6 +32,8 @@ export interface SyncState {
   readonly conflicts: number;
   /** Remote changes that could not be applied here. */
   readonly setAside: number;
+  /** Entities that the server's earlier history had and its new one lacks: kept here, until a person decides. */
+  readonly missing: number;
   /** Changes on the wire. */
   readonly inFlight: number;
   /** Changes acknowledged a second, over the last seconds; 0 when nothing moves. */
@@ -67,6 +69,7 @@ export const NO_SYNC: SyncState = {
   refused: 0,
   conflicts: 0,
   setAside: 0,
+  missing: 0,
   inFlight: 0,
   pushedPerSecond: 0,
   version: 0,
@@ -87,8 +90,9 @@ export interface ConnectOptions {
   /** The space; default the one the token names. */
   readonly space?: string;
   /**
-   * What to do when the server has another history than this database (`SYNC_SERVER_CHANGED`): `start-anew` takes what
-   * the server has and sends what is here and not there; a backup is written first.
+   * What to do when the server has another history than this database (`SYNC_SERVER_CHANGED`), because it was reset or put
+   * back to an earlier state: `start-anew` takes what the server has, and sends what it never had; of what it had before
+   * and lacks now a person is asked ({@link SyncState.missing}). A backup is written first.
    */
   readonly onServerChanged?: 'refuse' | 'start-anew';
 }
@@ -145,6 +149,27 @@ export interface ConflictResolution {
 
 export type Resolve = { readonly keep: 'mine' | 'theirs' } | { readonly data: JsonObject };
 
+/** An entity that the server's earlier history had and its new one lacks. */
+export interface MissingEntity {
+  readonly entityType: string;
+  readonly entityId: string;
+}
+
+/** Sent to the server as they are, or removed here. */
+export const MISSING_DECISIONS = ['send', 'remove'] as const;
+export type MissingDecision = (typeof MISSING_DECISIONS)[number];
+
+/** One that could not be removed, and why; it stays, and so does the question. */
+export interface RefusedMissing extends MissingEntity {
+  readonly reason: string;
+}
+
+export interface MissingOutcome {
+  readonly decided: number;
+  /** The first 1,000. */
+  readonly refused: RefusedMissing[];
+}
+
 /** When a change was what; milliseconds since epoch, null where not yet. */
 export interface Receipt {
   readonly savedAt: number;
@@ -158,8 +183,15 @@ export interface Receipt {
 export interface VerifyDifference {
   readonly entityType: string;
   readonly entityId: string;
+  /**
+   * By what is known here of the server: it is not known here, it is not there, it is another. `not-as-base`: that is right,
+   * and yet the entity itself is not what comes of it with the changes that wait on top, such as where a trigger writes.
+   */
   readonly kind: 'missing-here' | 'missing-there' | 'different' | 'not-as-base';
-  /** What the server has, and what is here without what still waits; null where it is not there. */
+  /**
+   * What the server has, and what is known here of it; null where it is not there. Under `not-as-base` what should be here,
+   * and what is.
+   */
   readonly server: Entity | null;
   readonly here: Entity | null;
 }

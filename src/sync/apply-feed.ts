@@ -21,6 +21,7 @@ import type { EntityTypes } from '../db/entity-types.ts';
 import { settleDoubt } from '../db/in-doubt.ts';
 import { moveChanges } from '../db/move-changes.ts';
 import { SqlError } from '../db/sql-error.ts';
+import { meetAgain } from './missing-entities.ts';
 import { type Put, StillReferredTo, UnknownType, putEntities } from './put-entities.ts';
 import { refreshConflicts } from './refresh-conflicts.ts';
 import { setBinding } from './sync-binding.ts';
@@ -37,6 +38,10 @@ export interface RemoteContext {
   readonly conflicts: number;
   /** Entity types whose bases move, and nothing else. */
   readonly isLocalOnly: (entityType: string) => boolean;
+  /** Entities that a new history of the server lacks, so far: while there are none, nothing is looked for. */
+  readonly missing: number;
+  /** It is another number now. */
+  readonly tellMissing: () => void;
 }
 
 export interface FeedPage {
@@ -54,6 +59,7 @@ export async function applyFeedPage(context: RemoteContext, page: FeedPage): Pro
   const fresh = understood.filter((change) => change.version > (bases.get(laneOf(change))?.version ?? 0));
   const touched = lastOfEach(fresh, echoes);
   await moveBases(session, touched);
+  await meetAgain(context, touched);
   const refused = await putOnBases(context, touched, page.version);
   await settleSetAside(context, touched, refused, 'also-strange');
   const others = fresh.filter((change) => !echoes.has(change.id) && !context.isLocalOnly(change.entityType));
@@ -279,10 +285,12 @@ async function settleSetAside(
 
 const TRIED_AT_ONCE = 1_000;
 
-/** Tries again what was set aside, as far as it may go by now. Gives how many are in place. */
-export async function retrySetAside(context: RemoteContext, version: number): Promise<number> {
+/** Tries again what was set aside, all of it or that of one type, as far as it may go by now. Gives how many are in place. */
+export async function retrySetAside(context: RemoteContext, version: number, only?: string): Promise<number> {
   const { session, entityTypes, isLocalOnly } = context;
-  const types = entityTypes.all().flatMap(({ entityType }) => (isLocalOnly(entityType) ? [] : [entityType]));
+  const types = entityTypes
+    .all()
+    .flatMap(({ entityType }) => (isLocalOnly(entityType) || entityType !== (only ?? entityType) ? [] : [entityType]));
   const rows = await session.run<{ entity_type: string; entity_id: string }>(
     `SELECT DISTINCT entity_type, entity_id FROM local_changes c
      WHERE c.status = 'failed' AND c.origin = 'remote' AND c.failure->>'code' IS DISTINCT FROM '${NOT_UNDERSTOOD}'

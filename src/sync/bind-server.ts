@@ -5,20 +5,32 @@ import type { SpaceInfo } from '../protocol/sync.ts';
 import type { ConnectOptions } from '../protocol/sync-state.ts';
 import type { Session } from '../db/database.ts';
 import type { EntityType } from '../db/entity-types.ts';
+import { listCandidates } from './missing-entities.ts';
 import { supersedeType } from './present-state.ts';
 import { parentsFirst } from './put-entities.ts';
 import { type Binding, bind, readBinding, setBinding } from './sync-binding.ts';
 import type { SyncLedger } from './sync-ledger.ts';
+import { type SyncTransport, TransportError } from './transport.ts';
 import { enter } from './type-standing.ts';
 
-export async function bindToServer(ledger: SyncLedger, info: SpaceInfo, options: ConnectOptions): Promise<void> {
-  const { epoch, space } = info;
+/** Milliseconds. */
+const PULL_TIMEOUT = 30_000;
+
+/** Who has answered, and how to ask on. */
+export interface Answering {
+  readonly info: SpaceInfo;
+  readonly transport: SyncTransport;
+  readonly signal: AbortSignal;
+}
+
+export async function bindToServer(ledger: SyncLedger, server: Answering, options: ConnectOptions): Promise<void> {
+  const { epoch, space } = server.info;
   const { url } = options;
   const present = await ledger.parts.read(readBinding);
   if (present === undefined) await bindAnew(ledger, { url, space, epoch });
   else {
     if (present.space !== space) throw otherServer(present, url, space);
-    if (present.epoch !== epoch) {
+    if (present.epoch !== epoch || (await wasPutBack(ledger, present, server))) {
       if (options.onServerChanged !== 'start-anew') throw serverChanged(present);
       await startAnew(ledger, epoch);
     }
@@ -26,6 +38,25 @@ export async function bindToServer(ledger: SyncLedger, info: SpaceInfo, options:
     await ledger.parts.write((session) => setBinding(session, { url, connected: true, paused: false, rules }));
   }
   await ledger.reread();
+}
+
+/** The history has the same name, and yet is not the one that the cursor stands in. Only the server can tell for sure. */
+async function wasPutBack(
+  ledger: SyncLedger,
+  { phase, cursor }: Binding,
+  { transport, signal }: Answering,
+): Promise<boolean> {
+  if (phase !== 'linked' || cursor === null) return false;
+  try {
+    await ledger.ask(PULL_TIMEOUT, signal, (call) => transport.pull({ after: cursor, limit: 1, wait: 0 }, call));
+    return false;
+  } catch (error) {
+    if (!(error instanceof TransportError)) throw error;
+    if (error.kind === 'history-changed' || error.kind === 'epoch-changed') return true;
+    // It is contact's business to go on from there.
+    if (error.kind === 'cursor-expired' || error.kind === 'too-large') return false;
+    throw error;
+  }
 }
 
 export function requireSameHistory(binding: Binding, info: SpaceInfo): void {
@@ -60,11 +91,15 @@ function takingPart(ledger: SyncLedger): EntityType[] {
   return parentsFirst(ledger.parts.entityTypes).filter(({ entityType }) => !ledger.isLocalOnly(entityType));
 }
 
-/** A new history: nothing here is deleted; what only this machine has is sent. */
+/**
+ * A new history: nothing here is deleted. What the earlier one never had, and what was changed here since, is sent; what it
+ * had and the new one lacks is asked about once the snapshot is here.
+ */
 async function startAnew(ledger: SyncLedger, epoch: string): Promise<void> {
   await ledger.parts.backUp();
   await ledger.write(async (context) => {
     const { session } = context;
+    await listCandidates(context, takingPart(ledger));
     await session.run(`DELETE FROM local_data.entity_bases`);
     await session.run(`DELETE FROM local_data.feed_pages`);
     await session.run(
@@ -72,12 +107,14 @@ async function startAnew(ledger: SyncLedger, epoch: string): Promise<void> {
     );
     await session.run(`UPDATE local_changes c SET accepted_version = NULL WHERE c.accepted_version IS NOT NULL`);
     await session.run(`UPDATE local_data.sync_binding SET in_doubt = '{}'`);
+    await session.run(`UPDATE local_data.synced_types SET left_version = 0, shape = NULL`);
     await setBinding(session, { epoch, version: 0 });
     await beginSnapshot(session);
     for (const type of takingPart(ledger)) {
       await supersedeType(context, type, { entities: 'all', keepsDeletes: true, occasion: 'the new history' });
     }
   });
+  ledger.noteMissing();
 }
 
 function otherServer(binding: Binding, url: string, space: string): LocalDataError {
@@ -91,7 +128,7 @@ function otherServer(binding: Binding, url: string, space: string): LocalDataErr
 function serverChanged(binding: Binding): LocalDataError {
   return new LocalDataError(
     'SYNC_SERVER_CHANGED',
-    `The server at ${binding.url} has another history than this database knows: it was reset, or it is another server. Start anew with it (a backup is written first, nothing here is deleted), or connect to the server this database belongs to.`,
+    `The server at ${binding.url} has another history than this database knows: it was reset or put back to an earlier state, or it is another server. Start anew with it (a backup is written first, nothing here is deleted), or connect to the server this database belongs to.`,
     { url: binding.url, space: binding.space, epoch: binding.epoch },
   );
 }

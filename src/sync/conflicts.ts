@@ -25,7 +25,7 @@ export interface ConflictingChange {
   /** The fields it writes; null for a delete. */
   readonly data: JsonObject | null;
   /** Fields it takes out of a document. */
-  readonly removed: readonly string[];
+  readonly removed: string[];
   /** The entity before it, here. */
   readonly previous: Entity | null;
   /** Where it was an insert, the entity it made, though it be sent as an update by now. */

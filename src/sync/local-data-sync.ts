@@ -2,6 +2,9 @@
 import type { Change } from '../protocol/changes.ts';
 import type {
   ConnectOptions,
+  MissingDecision,
+  MissingEntity,
+  MissingOutcome,
   NetworkConditions,
   Receipt,
   Resolve,
@@ -32,4 +35,11 @@ export interface LocalDataSync {
   /** Resolves one; gives the change as it is then. */
   resolve(changeId: string, resolve: Resolve): Promise<Change>;
   receipt(changeId: string): Promise<Receipt>;
+  /** What the server's earlier history had and its new one lacks, by type and id; at most 1,000, which is the default. */
+  missingEntities(options?: { readonly limit?: number | undefined }): Promise<MissingEntity[]>;
+  /**
+   * Decides about all of them: sends them as they are, or removes them here. What something else here refers to is not
+   * removed. A local change to one of them decides for it, too: it is sent.
+   */
+  decideMissing(decision: MissingDecision): Promise<MissingOutcome>;
 }

@@ -291,7 +291,7 @@ function isAllAccepted({ results }: PushResponse, { queued }: PushBatch): boolea
 }
 
 function neverArrived(error: unknown): boolean {
-  return error instanceof TransportError && error.details.mayHaveTakenEffect === false;
+  return error instanceof TransportError && !error.mayHaveTakenEffect;
 }
 
 /** Failures that may be this batch's own fault. */

@@ -62,11 +62,14 @@ export class UnknownType extends Error {
 }
 
 export class StillReferredTo extends Error {
+  readonly child: string;
+
   constructor({ entityType, entityId }: EntityName, child: string) {
     super(
       `${entityType} "${entityId}" was deleted elsewhere, but a ${child} here still refers to it. Delete or change that one, then retry.`,
     );
     this.name = 'StillReferredTo';
+    this.child = child;
   }
 }
 

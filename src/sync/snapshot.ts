@@ -14,6 +14,7 @@ import {
   recordStrange,
   retrySetAside,
 } from './apply-feed.ts';
+import { meetAgain } from './missing-entities.ts';
 import { parentsFirst } from './put-entities.ts';
 import { type Binding, setBinding } from './sync-binding.ts';
 import { type TypeShape, setShape, shapeOf } from './type-standing.ts';
@@ -118,6 +119,7 @@ async function putSnapshot(
   await pinMadeOn(context.session, bases, binding.version);
   // What the snapshot lacks was deleted at some version that nobody told.
   if (step === 'gone') await markDeleted(context, binding, bases);
+  else await meetAgain(context, bases);
   const put = step === 'gone' ? bases.map((base) => ({ ...base, data: null })) : bases;
   await putInBulk(context, put, binding.snapshot_version ?? 0);
 }

@@ -10,11 +10,16 @@ import {
   type SyncState,
   type SyncStatus,
 } from '../protocol/sync-state.ts';
+import type { Change } from '../protocol/changes.ts';
 import type { Clock } from '../db/clock.ts';
+import { laneOf } from '../db/change-row.ts';
 import type { CommitDraft, CommitLog } from '../db/commit-log.ts';
 import type { Session } from '../db/database.ts';
+import type { EntityName } from '../db/entity-bases.ts';
 import type { EntityTypes } from '../db/entity-types.ts';
+import { CARRIED_CHANGES } from '../db/move-changes.ts';
 import type { RetryLimits } from '../db/retry-schedule.ts';
+import { sendChanged } from './missing-entities.ts';
 import type { Obstacle } from './obstacles.ts';
 import { PushRate } from './push-rate.ts';
 import type { SettleContext } from './settle-push.ts';
@@ -64,6 +69,8 @@ export class SyncLedger {
   #hasRules = false;
   #standings: ReadonlyMap<string, TypeStanding> = new Map();
   #conditions: NetworkConditions | null = null;
+  /** Where local changes have come that nothing was looked for in yet, by lane. */
+  #changed: Map<string, EntityName> | 'all' = 'all';
   readonly #rate = new PushRate();
   #cancelRate: (() => void) | undefined;
   #shown: Shown = NO_SYNC;
@@ -259,26 +266,65 @@ export class SyncLedger {
 
   // --- Writing
 
+  /** Of changes that were committed, so that {@link write} goes by them. */
+  noteChanged(changes: readonly Change[]): void {
+    if (this.#changed === 'all' || this.troubles.counts.missing === 0) return;
+    for (const { entityType, entityId, origin } of changes) {
+      const name = { entityType, entityId };
+      if (origin !== 'remote') this.#changed.set(laneOf(name), name);
+    }
+    // More may have moved than an event carries.
+    if (changes.length >= CARRIED_CHANGES || this.#changed.size >= CARRIED_CHANGES) this.#changed = 'all';
+  }
+
+  /** Of what is here the server may lack something from now on. */
+  noteMissing(): void {
+    this.#changed = 'all';
+    this.troubles.countSoon();
+  }
+
   /** One transaction with everything that is needed to write what came from the server. */
-  write<T>(work: (context: SettleContext) => Promise<T>, clientId = this.#binding?.client_id ?? ''): Promise<T> {
-    const { parts } = this;
-    return parts.write(async (session, draft) => {
-      await this.troubles.refresh(session);
-      return work({
-        session,
-        draft,
-        entityTypes: parts.entityTypes,
-        now: parts.clock.now(),
-        newId: parts.newId,
-        clientId,
-        setAside: this.troubles.counts.setAside,
-        conflicts: this.troubles.counts.conflicts,
-        stuck: this.troubles.counts.stuck,
-        isLocalOnly: (entityType) => this.isLocalOnly(entityType),
-        policyOf: (entityType) => this.policyOf(entityType),
-        version: this.#binding?.version ?? 0,
+  async write<T>(work: (context: SettleContext) => Promise<T>, clientId = this.#binding?.client_id ?? ''): Promise<T> {
+    try {
+      return await this.parts.write(async (session, draft) => {
+        await this.troubles.refresh(session);
+        const context = this.#context(session, draft, clientId);
+        await this.#sendChanged(context);
+        return work(context);
       });
-    });
+    } catch (error) {
+      this.#changed = 'all';
+      throw error;
+    }
+  }
+
+  #context(session: Session, draft: CommitDraft, clientId: string): SettleContext {
+    const { clock, entityTypes, newId } = this.parts;
+    const { setAside, conflicts, stuck, missing } = this.troubles.counts;
+    return {
+      session,
+      draft,
+      entityTypes,
+      now: clock.now(),
+      newId,
+      clientId,
+      setAside,
+      conflicts,
+      stuck,
+      isLocalOnly: (entityType) => this.isLocalOnly(entityType),
+      missing,
+      tellMissing: () => this.troubles.countSoon(),
+      policyOf: (entityType) => this.policyOf(entityType),
+      version: this.#binding?.version ?? 0,
+    };
+  }
+
+  /** Before anything is taken to be sent: an update of what the server lacks would be refused. */
+  async #sendChanged(context: SettleContext): Promise<void> {
+    const changed = this.#changed;
+    this.#changed = new Map();
+    if (context.missing === 0 || (changed !== 'all' && changed.size === 0)) return;
+    await sendChanged(context, changed === 'all' ? 'all' : [...changed.values()]);
   }
 
   // --- Showing
@@ -331,7 +377,7 @@ export class SyncLedger {
   #derive(): SyncState {
     const binding = this.#binding?.connected === true ? this.#binding : undefined;
     if (binding === undefined) return { ...NO_SYNC, networkConditions: this.#conditions };
-    const { refused, conflicts, setAside } = this.troubles.counts;
+    const { refused, conflicts, setAside, missing } = this.troubles.counts;
     const status = this.#status(binding);
     return {
       ...this.#shown,
@@ -342,6 +388,8 @@ export class SyncLedger {
       refused,
       conflicts,
       setAside,
+      // While a snapshot is received it is not known yet what the server lacks.
+      missing: binding.phase === 'linked' ? missing : 0,
       pushedPerSecond: this.#rate.perSecond(this.parts.clock.now()),
       version: binding.version,
       nextTryAt: this.#contact.kind === 'lost' && !binding.paused ? this.#contact.nextTryAt : null,

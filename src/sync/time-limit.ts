@@ -1,6 +1,6 @@
 // A time limit of the caller's own around a request, because a transport may never settle.
 import type { Clock } from '../db/clock.ts';
-import { type TransportCall, TransportError } from './transport.ts';
+import { type TransportCall, TransportError, type TransportErrorDetails } from './transport.ts';
 
 /** Rejects with `timed-out` or `cancelled` at once, whatever the transport does with its signal. */
 export async function withinTime<T>(
@@ -9,7 +9,7 @@ export async function withinTime<T>(
   signal: AbortSignal,
   send: (call: TransportCall) => Promise<T>,
 ): Promise<T> {
-  if (signal.aborted) throw cancelled();
+  if (signal.aborted) throw cancelled({ mayHaveTakenEffect: false });
   const timeout = new AbortController();
   let cancelTimer = (): void => undefined;
   let stopListening = (): void => undefined;
@@ -30,6 +30,6 @@ export async function withinTime<T>(
   }
 }
 
-function cancelled(): TransportError {
-  return new TransportError('cancelled', 'The request was cancelled.');
+function cancelled(details: TransportErrorDetails = {}): TransportError {
+  return new TransportError('cancelled', 'The request was cancelled.', details);
 }

@@ -79,7 +79,7 @@ class ServedTransports {
       const answer = invoke(opened.transport, request, controller.signal);
       return { json: plain(await untilAborted(answer, controller.signal), request) };
     } catch (error) {
-      const cause = closing?.aborted === true ? notRegistered(schemeOf(request.options)) : error;
+      const cause = closing?.aborted === true ? notRegistered(schemeOf(request.options), 'sent') : error;
       const failure = failureOf(cause, request);
       throw new ResponseError<TransportFailure>(TRANSPORT_FAILED, failure.message, failure);
     } finally {
@@ -158,11 +158,11 @@ function withoutToken(message: string, { token }: TransportOptions): string {
   return (token === '' ? message : message.replaceAll(token, '(token)')).slice(0, 1_000);
 }
 
-function notRegistered(scheme: string): TransportError {
+function notRegistered(scheme: string, request: 'sent' | 'not sent' = 'not sent'): TransportError {
   return new TransportError(
     'unreachable',
     `No extension that is active here carries "${scheme}:" addresses. Install or enable the one that does; it goes on by itself then.`,
-    { code: 'NO_TRANSPORT', mayHaveTakenEffect: false },
+    { code: 'NO_TRANSPORT', mayHaveTakenEffect: request === 'sent' },
   );
 }
 

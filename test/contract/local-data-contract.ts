@@ -763,6 +763,127 @@ export function describeLocalData(name: string, open: OpenForContract): void {
       });
     });
 
+    describe('undoing', () => {
+      const noted = (change: Change) => [change.operation, change.data, change.status, change.note];
+
+      it('an update writes back the fields it wrote, and only those, as a change that says so', async () => {
+        const id = unique('undone');
+        await data.upsertEntity('Task', id, { title: 'a', note: 'n' });
+        const change = await settled('Task', id, 'update', { title: 'b', note: null });
+        await data.upsertEntity('Task', id, { priority: 4 });
+        const undo = await data.undoChange(change.id);
+        assert.deepEqual(noted(undo), ['update', { note: 'n', title: 'a' }, 'applied', `undoes change ${change.seq}`]);
+        assert.equal(undo.transactionId, null);
+        assert.partialDeepStrictEqual(await data.getEntity('Task', id), {
+          title: 'a',
+          note: 'n',
+          priority: 4,
+          slug: 'a',
+        });
+        assert.deepEqual(await latest(change), change);
+        assert.equal(data.stores.changes.getState().newest.applied[0]?.id, undo.id);
+        assert.equal(data.stores.entities.getState().get('Task', id)?.['title'], 'a');
+      });
+
+      it('an insert deletes, and its undo brings all of it back', async () => {
+        const id = unique('undone');
+        const insert = await settled('Task', id, 'insert', { title: 'a', priority: 7 });
+        const before = await data.getEntity('Task', id);
+        const undo = await data.undoChange(insert.id);
+        assert.deepEqual(noted(undo), ['delete', null, 'applied', `undoes change ${insert.seq}`]);
+        assert.equal(await data.getEntity('Task', id), undefined);
+        const again = await data.undoChange(undo.id);
+        assert.deepEqual([again.operation, again.note], ['insert', `undoes change ${undo.seq}`]);
+        assert.deepEqual(await data.getEntity('Task', id), before);
+      });
+
+      it("a document's field that was not there is taken out, and the others stay", async () => {
+        await data.registerEntityType({ entityType: 'Note' });
+        const id = unique('note');
+        await data.upsertEntity('Note', id, { text: 'a', kept: [1] });
+        await data.upsertEntity('Note', id, { text: 'b', added: true });
+        const change = (await changesOf(id, 'Note')).at(-1);
+        assert.ok(change !== undefined);
+        const undo = await data.undoChange(change.id);
+        assert.deepEqual(undo.data, { text: 'a', added: null });
+        assert.partialDeepStrictEqual(await data.getEntity('Note', id), { text: 'a', kept: [1] });
+        assert.equal((await data.getEntity('Note', id))?.['added'] ?? null, null);
+      });
+
+      it('a member of a transaction undoes all of it, newest first, as one transaction', async () => {
+        const [kept, made, gone] = [unique('undone'), unique('undone'), unique('undone')];
+        await data.upsertEntity('Task', kept, { title: 'a' });
+        await data.upsertEntity('Task', gone, { title: 'gone' });
+        const before = [await data.getEntity('Task', kept), await data.getEntity('Task', gone)];
+        const { changes } = await data.transaction((tx) => {
+          tx.upsertEntity('Task', kept, { title: 'b' });
+          tx.upsertEntity('Task', made, { title: 'made' });
+          tx.upsertEntity('Task', kept, { title: 'c' });
+          tx.deleteEntity('Task', gone);
+        });
+        const [first] = changes;
+        assert.ok(first !== undefined);
+        const undo = await data.undoChange(first.id);
+        assert.equal(undo.note, `undoes change ${first.seq}`);
+        assert.ok(undo.transactionId !== null && undo.transactionId !== first.transactionId);
+        const undone = (await data.listChanges({ order: 'desc', limit: 4 })).changes.toReversed();
+        assert.deepEqual(
+          undone.map(({ note, transactionId }) => [note, transactionId]),
+          changes.toReversed().map(({ seq }) => [`undoes change ${seq}`, undo.transactionId]),
+        );
+        const after = [await data.getEntity('Task', kept), await data.getEntity('Task', gone)];
+        assert.deepEqual(after, before);
+        assert.equal(await data.getEntity('Task', made), undefined);
+      });
+
+      it('what a cascade took comes back after what it referred to', async () => {
+        const [project, task] = [unique('undone'), unique('undone')];
+        await data.upsertEntity('Project', project, { name: project });
+        await data.upsertEntity('Task', task, { title: 'a', project_id: project });
+        await data.deleteEntity('Project', project);
+        const change = (await changesOf(project, 'Project')).at(-1);
+        assert.ok(change !== undefined);
+        await data.undoChange(change.id);
+        assert.equal((await data.getEntity('Task', task))?.['project_id'], project);
+      });
+
+      it('is refused where there is nothing to undo, or something else is in the way, with what helps', async () => {
+        const refused = async (id: string, code: ErrorCode, message: RegExp): Promise<void> => {
+          const before = (await data.query('SELECT count(*) AS n FROM local_changes')).rows;
+          await assert.rejects(data.undoChange(id), (error) => {
+            hasCode(code)(error);
+            assert.match(String(error), message);
+            return true;
+          });
+          assert.deepEqual((await data.query('SELECT count(*) AS n FROM local_changes')).rows, before);
+        };
+        await refused('no such change', 'CHANGE_NOT_FOUND', /no such change/);
+        const failed = await settled('Task', unique('undone'), 'insert', { title: 'a', priority: 99 });
+        await refused(failed.id, 'CHANGE_NOT_ALLOWED', /Discard it instead/);
+        const id = unique('undone');
+        const insert = await settled('Task', id, 'insert', { title: 'a' });
+        const update = await settled('Task', id, 'update', { title: 'b' });
+        await data.undoChange(update.id);
+        await refused(update.id, 'CHANGE_NOT_ALLOWED', /is as it was before it/);
+        const remove = await settled('Task', id, 'delete');
+        await refused(insert.id, 'CHANGE_NOT_ALLOWED', /is gone already/);
+        await refused(update.id, 'CHANGE_NOT_ALLOWED', /is gone\. Undo its delete first/);
+        const nothing = await settled('Task', id, 'delete');
+        await refused(nothing.id, 'CHANGE_NOT_ALLOWED', /deleted nothing/);
+        await data.upsertEntity('Task', id, { title: 'again' });
+        await refused(remove.id, 'CHANGE_NOT_ALLOWED', /exists again/);
+        const [discarded] = (await data.listChanges({ entityId: id, order: 'desc', limit: 1 })).changes;
+        assert.ok(discarded !== undefined);
+        await data.discardChange(discarded.id);
+        await refused(discarded.id, 'CHANGE_NOT_ALLOWED', /taken back already/);
+        const project = unique('undone');
+        const parent = await settled('Project', project, 'insert', { name: project });
+        await data.upsertEntity('Task', unique('undone'), { title: 'child', project_id: project });
+        await refused(parent.id, 'HAS_DEPENDENTS', /depend/);
+        assert.ok((await data.getEntity('Project', project)) !== undefined);
+      });
+    });
+
     describe('importing', () => {
       it('records rows as changes under one label, reports those refused, and undoes it', async () => {
         const file = join(directory, 'counters.csv');

@@ -11,7 +11,7 @@ export const enginePath = process.env['LOCAL_DATA_ENGINE'] ?? built;
 type Engine = typeof import('../../src/engine/open-local-data.ts');
 const engine = (await import(pathToFileURL(enginePath).href)) as Engine;
 
-export const { openLocalData, LocalDataError } = engine;
+export const { openLocalData, LocalDataError, TransportError } = engine;
 export type LocalDataEngine = Awaited<ReturnType<Engine['openLocalData']>>;
 
 /** A directory of its own for one test, and the function that removes it. */

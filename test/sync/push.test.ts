@@ -3,8 +3,8 @@ import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { httpTransport } from '../../src/sync/http-transport.ts';
 import type { OpenTransport, SyncTransport } from '../../src/sync/transport.ts';
-import { LocalDataError, type LocalDataEngine } from '../support/engine.ts';
-import { SECRET, newSpace, openTasks, startServer, tokenFor, whenChange } from '../support/sync.ts';
+import { LocalDataError, TransportError, type LocalDataEngine } from '../support/engine.ts';
+import { SECRET, newSpace, openTasks, startServer, tokenFor, whenChange, whenState } from '../support/sync.ts';
 
 type Server = Awaited<ReturnType<typeof startServer>>;
 type Rules = Parameters<LocalDataEngine['sync']['setRules']>[0];
@@ -144,6 +144,60 @@ describe('a push', () => {
     await whenChange(a, head?.id ?? '', ({ status, attempts }) => status === 'retrying' && attempts > 0);
     const held = await a.getChange(member?.id ?? '');
     assert.equal(held?.reason, `waits for change ${head?.seq} of the same transaction`);
+  });
+
+  it('that is too large is split until the change at fault stands alone, which is failed at once; the others go on', async () => {
+    let isNarrow = true;
+    const sizes: number[] = [];
+    const narrow: OpenTransport = (options) => {
+      const transport = httpTransport({ ...options, url: server.url });
+      const push: SyncTransport['push'] = (request, call) => {
+        sizes.push(request.changes.length);
+        const isTooLarge = isNarrow && request.changes.some(({ entityId }) => entityId === 't3');
+        if (isTooLarge) return Promise.reject(new TransportError('too-large', 'A proxy says 413.', { status: 413 }));
+        return transport.push(request, call);
+      };
+      return { ...transport, push };
+    };
+    const a = await openTasks({ transports: { narrow } });
+    opened.push(a);
+    await a.sync.connect({ url: 'narrow:server', token });
+    await a.sync.goOffline();
+    const ids = [];
+    for (let i = 0; i < 8; i++)
+      ids.push((await a.recordChange('Task', `t${i}`, 'insert', { title: 'one of many' })).id);
+    await a.whenIdle();
+    await a.sync.goOnline();
+    await a.sync.whenSynced();
+    const failed = await a.getChange(ids[3] ?? '');
+    assert.deepEqual([failed?.status, failed?.failure?.stage, failed?.failure?.kind], ['failed', 'push', 'permanent']);
+    assert.ok(sizes.includes(8) && sizes.includes(4) && sizes.includes(1), `pushes of ${sizes.join(', ')}`);
+    assert.equal(await countThere('SELECT count(*)::int AS n FROM tasks'), 7);
+    isNarrow = false;
+    await a.retryFailed();
+    await a.sync.whenSynced();
+    assert.equal(await countThere('SELECT count(*)::int AS n FROM tasks'), 8);
+  });
+
+  it('goes on after the server has forgotten the feed that far back: a snapshot comes, and nothing that waited is lost', async () => {
+    const a = await connected();
+    await a.upsertEntity('Task', 't1', { title: 'before' });
+    await a.upsertEntity('Task', 't2', { title: 'to be deleted elsewhere' });
+    await a.sync.whenSynced();
+    const b = await connected();
+    await a.sync.goOffline();
+    await a.upsertEntity('Task', 't1', { title: 'written meanwhile' });
+    await b.deleteEntity('Task', 't2');
+    await b.sync.whenSynced();
+    // Answered by the network instead of the server, for the first pull and for the first try of the snapshot.
+    await a.sync.setNetworkConditions({ errorStatus: 410 });
+    await a.sync.goOnline();
+    await whenState(a, ({ status }) => status === 'offline');
+    await a.sync.setNetworkConditions(null);
+    await a.sync.whenSynced();
+    await b.sync.whenSynced();
+    assert.equal((await b.getEntity('Task', 't1'))?.['title'], 'written meanwhile');
+    assert.equal(await a.getEntity('Task', 't2'), undefined);
   });
 
   it('never sends what stays on this machine, not even as a member of a transaction', async () => {

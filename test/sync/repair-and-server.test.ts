@@ -1,9 +1,15 @@
 // What a person repairs while a server is there: the entity stays base + what is in place here, the server gets what was
 // decided last, and what it has already is undone rather than taken back. Real engine, real server, real HTTP.
 import assert from 'node:assert/strict';
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import type { Change, JsonObject } from '../../src/protocol/changes.ts';
-import type { LocalDataEngine } from '../support/engine.ts';
-import { SECRET, newSpace, openTasks, startServer, tokenFor, whenChange } from '../support/sync.ts';
+import type { ErrorCode } from '../../src/protocol/errors.ts';
+import { httpTransport } from '../../src/sync/http-transport.ts';
+import type { OpenTransport, SyncTransport } from '../../src/sync/transport.ts';
+import { LocalDataError, type LocalDataEngine, temporaryDirectory } from '../support/engine.ts';
+import { SECRET, newSpace, openTasks, startServer, tokenFor, whenChange, whenState } from '../support/sync.ts';
+import { VirtualClock } from '../support/virtual-clock.ts';
 
 type Server = Awaited<ReturnType<typeof startServer>>;
 type Validate = NonNullable<Parameters<typeof startServer>[0]['validate']>;
@@ -72,6 +78,47 @@ describe('repairing beside a server', () => {
     return change;
   }
 
+  /** A database whose server's answers to what is pushed are held back from now until they are let through. */
+  async function held(options: Parameters<typeof openTasks>[0] = {}) {
+    const arrived = Promise.withResolvers<void>();
+    const answered = Promise.withResolvers<void>();
+    let isHolding = false;
+    const late: OpenTransport = (given) => {
+      const transport = httpTransport({ ...given, url: server.url });
+      const push: SyncTransport['push'] = async (request, call) => {
+        const answer = await transport.push(request, call);
+        if (isHolding) arrived.resolve();
+        if (isHolding) await answered.promise;
+        return answer;
+      };
+      // What the feed says is held back with it, because it settles as well.
+      const pull: SyncTransport['pull'] = async (request, call) => {
+        const page = await transport.pull(request, call);
+        if (isHolding) await answered.promise;
+        return page;
+      };
+      return { ...transport, push, pull };
+    };
+    const a = await client({ transports: { late }, ...options });
+    await a.sync.connect({ url: 'late:server', token });
+    await a.upsertEntity('Task', 't1', { title: 'base', priority: 1 });
+    await a.sync.whenSynced();
+    /** Resolves once the server has what is pushed from now on, and its answer is held back. */
+    const startHolding = (): Promise<void> => {
+      isHolding = true;
+      return arrived.promise;
+    };
+    const hold = async (data: JsonObject): Promise<Change> => {
+      const whenArrived = startHolding();
+      await a.upsertEntity('Task', 't1', data);
+      await whenArrived;
+      const change = (await changesOf(a, 't1')).at(-1);
+      assert.equal(change?.status, 'applied');
+      return change;
+    };
+    return { a, startHolding, hold, letThrough: () => answered.resolve() };
+  }
+
   const task = (data: LocalDataEngine, id = 't1') => data.getEntity('Task', id);
 
   describe('an edit of a change that is in place here', () => {
@@ -132,8 +179,8 @@ describe('repairing beside a server', () => {
       assert.equal((await latest(a, edited)).status, 'synced');
       const b = await connected();
       await b.exec(`ALTER TABLE tasks ADD COLUMN amount numeric(10, 2)`);
-      const base = await b.query(`SELECT data FROM local_data.entity_bases`);
-      assert.equal((base.rows[0]?.['data'] as JsonObject)['amount'], '2.50');
+      const base = await b.query(`SELECT data->>'amount' AS amount FROM local_data.entity_bases`);
+      assert.deepEqual(base.rows, [{ amount: '2.50' }]);
     });
 
     it('makes of an insert what the table makes of the new data, and keeps what only a default had made', async () => {
@@ -318,6 +365,304 @@ describe('repairing beside a server', () => {
     });
   });
 
+  it('a discard leaves the member alone for which the server has something else', async () => {
+    const rules = { Task: { conflicts: 'remote-wins' } } as const;
+    const a = await connected(rules);
+    await a.upsertEntity('Task', 't1', { title: 'base' });
+    await a.sync.whenSynced();
+    const b = await connected(rules);
+    await a.sync.goOffline();
+    const { changes } = await a.transaction((tx) => {
+      tx.upsertEntity('Task', 't1', { title: 'mine' });
+      tx.upsertEntity('Task', 't2', { title: 'forbidden' });
+    });
+    await b.upsertEntity('Task', 't1', { title: 'theirs' });
+    await b.sync.whenSynced();
+    await a.sync.goOnline();
+    await a.sync.whenSynced();
+    const [taken, refused] = changes;
+    assert.ok(taken !== undefined && refused !== undefined);
+    assert.deepEqual([(await latest(a, taken)).status, (await latest(a, refused)).status], ['synced', 'failed']);
+    await a.discardChange(refused.id);
+    assert.deepEqual([(await latest(a, taken)).status, (await latest(a, refused)).status], ['synced', 'discarded']);
+    assert.deepEqual([(await task(a))?.['title'], await task(a, 't2')], ['theirs', undefined]);
+    await assert.rejects(a.discardChange(taken.id), hasCode('CHANGE_NOT_ALLOWED', /taken instead/));
+  });
+
+  describe('of a change that has left and whose answer has not come', () => {
+    it('a discard waits for it, and is refused where the server has applied it', async () => {
+      const { a, hold, letThrough } = await held();
+      const change = await hold({ title: 'mine' });
+      const discarding = assert.rejects(
+        a.discardChange(change.id),
+        hasCode('ALREADY_SENT', /as version \d+ .*Undo it/),
+      );
+      // Everything asked before has had its turn.
+      await a.query('SELECT 1');
+      assert.equal((await latest(a, change)).status, 'applied');
+      letThrough();
+      await discarding;
+      assert.equal((await latest(a, change)).status, 'synced');
+      assert.equal((await task(a))?.['title'], 'mine');
+    });
+
+    it('a discard waits for it, and goes ahead where the server has refused it', async () => {
+      const { a, hold, letThrough } = await held();
+      const change = await hold({ title: 'forbidden' });
+      const discarding = a.discardChange(change.id);
+      await a.query('SELECT 1');
+      assert.equal((await latest(a, change)).status, 'applied');
+      letThrough();
+      assert.equal((await discarding).status, 'discarded');
+      assert.equal((await task(a))?.['title'], 'base');
+    });
+
+    it('an edit waits for it, and where the server has refused it, it goes again under a new id at its place', async () => {
+      const { a, hold, letThrough } = await held();
+      const change = await hold({ title: 'forbidden' });
+      const editing = a.editChange(change.id, { title: 'allowed' });
+      await a.query('SELECT 1');
+      letThrough();
+      const edited = await editing;
+      assert.equal(edited.seq, change.seq);
+      assert.notEqual(edited.id, change.id);
+      await a.sync.whenSynced();
+      assert.equal((await latest(a, edited)).status, 'synced');
+    });
+
+    it('an edit of what the server turns out to have is refused', async () => {
+      const { a, hold, letThrough } = await held();
+      const change = await hold({ title: 'mine' });
+      const editing = assert.rejects(a.editChange(change.id, { title: 'other' }), hasCode('ALREADY_SENT', /Undo it/));
+      await a.query('SELECT 1');
+      letThrough();
+      await editing;
+    });
+
+    it('neither waits longer than ten seconds', async () => {
+      const clock = new VirtualClock();
+      const { a, hold, letThrough } = await held({ clock });
+      const change = await hold({ title: 'mine' });
+      const discarding = assert.rejects(a.discardChange(change.id), hasCode('SENDING_IN_DOUBT', /no answer has come/));
+      await a.query('SELECT 1');
+      clock.advance(10_000);
+      await discarding;
+      assert.equal((await latest(a, change)).status, 'applied');
+      assert.equal((await task(a))?.['title'], 'mine');
+      letThrough();
+    });
+
+    it('both are refused at once while there is no contact, also for the others of a transaction', async () => {
+      const a = await connected();
+      await a.sync.setNetworkConditions({ lostAnswers: 1 });
+      await a.transaction((tx) => {
+        tx.upsertEntity('Task', 't1', { title: 'one' });
+        tx.upsertEntity('Task', 't2', { title: 'two' });
+      });
+      await whenState(a, ({ status }) => status === 'offline');
+      await a.sync.goOffline();
+      const { changes } = await a.listChanges();
+      for (const { id } of changes) {
+        await assert.rejects(a.discardChange(id), hasCode('SENDING_IN_DOUBT', /Change \d+ \(insert of Task "t1"\)/));
+        await assert.rejects(a.editChange(id, { title: 'x' }), hasCode('SENDING_IN_DOUBT', /try again/));
+      }
+      assert.deepEqual((await a.listChanges()).changes, changes);
+    });
+  });
+
+  describe('undo', () => {
+    it('of what is on the server reaches everyone, whoever made it', async () => {
+      const a = await connected();
+      await a.upsertEntity('Task', 't1', { title: 'a', priority: 1 });
+      await a.upsertEntity('Task', 't1', { title: 'b' });
+      await a.upsertEntity('Task', 't2', { title: 'gone' });
+      await a.deleteEntity('Task', 't2');
+      await a.sync.whenSynced();
+      const update = (await changesOf(a, 't1')).at(-1);
+      assert.equal(update?.status, 'synced');
+      await a.undoChange(update.id);
+      assert.partialDeepStrictEqual(await task(a), { title: 'a', priority: 1 });
+      await a.sync.whenSynced();
+      const b = await connected();
+      assert.deepEqual(await task(b), await task(a));
+      await a.upsertEntity('Task', 't1', { title: 'by a', done: true });
+      await a.sync.whenSynced();
+      await b.sync.whenSynced();
+      const remote = (await changesOf(b, 't1')).at(-1);
+      assert.equal(remote?.origin, 'remote');
+      const undo = await b.undoChange(remote.id);
+      assert.equal(undo.note, `undoes change ${remote.seq}`);
+      await b.sync.whenSynced();
+      await a.sync.whenSynced();
+      assert.partialDeepStrictEqual(await task(a), { title: 'a', done: false });
+      assert.deepEqual(await task(b), await task(a));
+    });
+
+    it('of a change that a conflict settled writes back what it overwrote there, and of one that was given up is refused', async () => {
+      const rules = { Task: { conflicts: 'manual' } } as const;
+      const a = await connected(rules);
+      for (const id of ['t1', 't2']) await a.upsertEntity('Task', id, { title: 'base' });
+      await a.sync.whenSynced();
+      const b = await connected(rules);
+      await a.sync.goOffline();
+      for (const id of ['t1', 't2']) await a.upsertEntity('Task', id, { title: 'mine' });
+      for (const id of ['t1', 't2']) await b.upsertEntity('Task', id, { title: 'theirs' });
+      await b.sync.whenSynced();
+      await a.sync.goOnline();
+      await a.sync.whenSynced();
+      const [kept, givenUp] = await a.sync.conflicts();
+      assert.ok(kept !== undefined && givenUp !== undefined);
+      await a.sync.resolve(kept.id, { keep: 'mine' });
+      await a.sync.resolve(givenUp.id, { keep: 'theirs' });
+      await a.sync.whenSynced();
+      await a.undoChange(kept.id);
+      assert.equal((await task(a, kept.entityId))?.['title'], 'theirs');
+      const refused = hasCode('CHANGE_NOT_ALLOWED', /What the server has was taken instead/);
+      await assert.rejects(a.undoChange(givenUp.id), refused);
+    });
+  });
+
+  describe('a remote change that is set aside', () => {
+    /** Names are unique here and not on the server; a project of another has the name of one here, and contact is ended. */
+    async function setAside(): Promise<{ b: LocalDataEngine; aside: Change }> {
+      const b = await connected();
+      await b.exec(`ALTER TABLE projects ADD UNIQUE (name)`);
+      await b.upsertEntity('Project', 'own', { name: 'One' });
+      await b.sync.whenSynced();
+      const a = await connected();
+      await a.upsertEntity('Project', 'theirs', { name: 'One' });
+      await a.sync.whenSynced();
+      await b.sync.whenSynced();
+      await b.sync.goOffline();
+      const [aside] = await changesOf(b, 'theirs');
+      assert.ok(aside !== undefined);
+      assert.deepEqual([aside.status, aside.origin, aside.failure?.code], ['failed', 'remote', '23505']);
+      return { b, aside };
+    }
+
+    it('is put in place by a retry, once a person has taken away what was in its way', async () => {
+      const { b, aside } = await setAside();
+      assert.equal((await b.retryChange(aside.id)).status, 'failed');
+      assert.equal(await b.getEntity('Project', 'theirs'), undefined);
+      await b.deleteEntity('Project', 'own');
+      const retried = await b.retryChange(aside.id);
+      assert.deepEqual([retried.id, retried.status, retried.error], [aside.id, 'synced', null]);
+      assert.deepEqual(await b.getEntity('Project', 'theirs'), { id: 'theirs', name: 'One' });
+      await whenState(b, (state) => state.setAside === 0);
+    });
+
+    it('is among those that are retried together', async () => {
+      const { b, aside } = await setAside();
+      await b.deleteEntity('Project', 'own');
+      assert.equal(await b.retryFailed({ entityType: 'Task' }), 0);
+      assert.equal((await latest(b, aside)).status, 'failed');
+      assert.equal(await b.retryFailed(), 1);
+      assert.equal((await latest(b, aside)).status, 'synced');
+      assert.equal(await b.retryFailed(), 0);
+    });
+
+    it('is neither edited, discarded nor undone, and says what helps', async () => {
+      const { b, aside } = await setAside();
+      const refused = hasCode('CHANGE_NOT_ALLOWED', /mend what is in its way, then retry it/);
+      await assert.rejects(b.editChange(aside.id, { name: 'Two' }), refused);
+      await assert.rejects(b.discardChange(aside.id), refused);
+      await assert.rejects(b.previewDiscard(aside.id), refused);
+      await assert.rejects(b.undoChange(aside.id), hasCode('CHANGE_NOT_ALLOWED', /not in place here; retry it/));
+      assert.deepEqual(await latest(b, aside), aside);
+    });
+  });
+
+  describe('undoing an import', () => {
+    let directory: ReturnType<typeof temporaryDirectory>;
+    before(() => (directory = temporaryDirectory()));
+    after(() => directory.remove());
+
+    async function imported(a: LocalDataEngine, names: readonly string[]): Promise<string> {
+      const file = join(directory.path, 'projects.csv');
+      await writeFile(file, ['id,name', ...names.map((name, n) => `p${n},${name}`)].join('\n'));
+      const { label, rowsRecorded } = await a.importEntities({ entityType: 'Project', file });
+      await a.whenIdle();
+      assert.equal(rowsRecorded, names.length);
+      return label;
+    }
+
+    const isUndone = async (data: LocalDataEngine) => (await data.listImports()).map(({ undone }) => undone);
+
+    it('that the server has deletes its rows there too, and says how many', async () => {
+      const a = await connected();
+      const label = await imported(
+        a,
+        Array.from({ length: 1_200 }, (_, n) => `project ${n}`),
+      );
+      await a.sync.whenSynced();
+      const b = await connected();
+      assert.equal(await b.countEntities('Project'), 1_200);
+      assert.deepEqual(await a.undoImport(label), { label, undone: 1_200 });
+      assert.deepEqual(await isUndone(a), [true]);
+      assert.equal(await a.countEntities('Project'), 0);
+      assert.equal(a.stores.entities.getState().types.get('Project')?.count, 0);
+      const [insert, undo] = await changesOf(a, 'p7');
+      assert.deepEqual([undo?.operation, undo?.note], ['delete', `undoes change ${insert?.seq}`]);
+      await a.sync.whenSynced();
+      await b.sync.whenSynced();
+      assert.equal(await b.countEntities('Project'), 0);
+      assert.deepEqual(await a.undoImport(label), { label, undone: 0 });
+    });
+
+    it('of which the server has refused a row and has another instead of one, takes back what is its own', async () => {
+      validate = ({ after }) => (after?.['name'] === 'forbidden' ? { reason: 'Not this name.' } : null);
+      const rules = { Project: { conflicts: 'manual' } } as const;
+      const a = await connected(rules);
+      const b = await connected(rules);
+      await b.upsertEntity('Project', 'p2', { name: 'theirs' });
+      await a.sync.goOffline();
+      const label = await imported(a, ['one', 'forbidden', 'mine']);
+      await b.sync.whenSynced();
+      await a.sync.goOnline();
+      await a.sync.whenSynced();
+      const statuses = (await a.listChanges({ label })).changes.map(({ status }) => status);
+      assert.deepEqual(statuses, ['synced', 'failed', 'conflicted']);
+      assert.deepEqual(await isUndone(a), [false]);
+      assert.equal((await a.undoImport(label)).undone, 3);
+      const left = async (data: LocalDataEngine) => (await data.queryEntities('Project')).rows;
+      assert.deepEqual(await left(a), [{ id: 'p2', name: 'theirs' }]);
+      assert.deepEqual(await isUndone(a), [true]);
+      await a.sync.whenSynced();
+      await b.sync.whenSynced();
+      assert.deepEqual(await left(b), [{ id: 'p2', name: 'theirs' }]);
+    });
+
+    it('is refused where a later change stands on a row that the server has', async () => {
+      const a = await connected();
+      const label = await imported(a, ['one', 'two']);
+      await a.sync.whenSynced();
+      const b = await connected();
+      await b.upsertEntity('Project', 'p1', { name: 'by another' });
+      await b.sync.whenSynced();
+      await a.sync.whenSynced();
+      await assert.rejects(a.undoImport(label), hasCode('HAS_DEPENDENTS', /1 later change stands on it/));
+      assert.equal(await a.countEntities('Project'), 2);
+      assert.deepEqual(await isUndone(a), [false]);
+    });
+
+    it('that has left waits for the answer, and then deletes what the server has taken', async () => {
+      const { a, startHolding, letThrough } = await held();
+      const arrived = startHolding();
+      const label = await imported(a, ['one', 'two']);
+      await arrived;
+      const undoing = a.undoImport(label);
+      await a.query('SELECT 1');
+      assert.equal(await a.countEntities('Project'), 2);
+      letThrough();
+      assert.equal((await undoing).undone, 2);
+      await a.sync.whenSynced();
+      assert.equal(await a.countEntities('Project'), 0);
+      const b = await connected();
+      assert.equal(await b.countEntities('Project'), 0);
+      assert.deepEqual(await isUndone(a), [true]);
+    });
+  });
+
   describe('discard and restore', () => {
     it('keep what others wrote meanwhile: the entity is its base with what is in place, in its order', async () => {
       const a = await connected();
@@ -374,3 +719,11 @@ describe('repairing beside a server', () => {
     });
   });
 });
+
+function hasCode(code: ErrorCode, message: RegExp): (error: unknown) => true {
+  return (error) => {
+    assert.ok(LocalDataError.isCode(error, code), String(error));
+    assert.match(error.message, message);
+    return true;
+  };
+}

@@ -1,8 +1,11 @@
 // What a database takes over from a server, and which of its entity types take part: types that come, go, change or stay on
 // this machine, with the real engine, the real server and real HTTP.
 import assert from 'node:assert/strict';
+import { cpSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { type LocalDataEngine, openLocalData, temporaryDirectory } from '../support/engine.ts';
+import { httpTransport } from '../../src/sync/http-transport.ts';
+import type { OpenTransport, SyncTransport } from '../../src/sync/transport.ts';
+import { LocalDataError, type LocalDataEngine, openLocalData, temporaryDirectory } from '../support/engine.ts';
 import { SECRET, makeTaskTypes, newSpace, openTasks, startServer, tokenFor, whenState } from '../support/sync.ts';
 
 type Rules = Parameters<LocalDataEngine['sync']['setRules']>[0];
@@ -26,8 +29,8 @@ describe('snapshots and entity types', () => {
     for (const data of opened.splice(0)) await data.close();
   });
 
-  async function client(): Promise<LocalDataEngine> {
-    const data = await openTasks();
+  async function client(options: Parameters<typeof openTasks>[0] = {}): Promise<LocalDataEngine> {
+    const data = await openTasks(options);
     opened.push(data);
     return data;
   }
@@ -292,7 +295,308 @@ describe('snapshots and entity types', () => {
       assert.equal((await b.getEntity('Task', 't1'))?.['title'], 'kept by the server');
     });
   });
+
+  describe('what cannot be read of what the server sends', () => {
+    const nonsense = { entityType: 'Task', entityId: 't1', version: 'seven', entity: { title: 'x' } };
+
+    /** The real server, which says something strange besides. */
+    function strange(also: { readonly entities?: readonly unknown[]; readonly changes?: readonly unknown[] }): {
+      transports: Record<string, OpenTransport>;
+    } {
+      const open: OpenTransport = (options) => {
+        const transport = httpTransport({ ...options, url: server.url });
+        const snapshot: SyncTransport['snapshot'] = async (query, call) => {
+          const page = await transport.snapshot(query, call);
+          return {
+            ...page,
+            entities: [...page.entities.filter((entity) => !isAbout(entity, also.entities)), ...(also.entities ?? [])],
+          };
+        };
+        const pull: SyncTransport['pull'] = async (query, call) => {
+          const page = await transport.pull(query, call);
+          return page.changes.length === 0 ? page : { ...page, changes: [...page.changes, ...(also.changes ?? [])] };
+        };
+        return { ...transport, snapshot, pull };
+      };
+      return { transports: { strange: open } };
+    }
+
+    it('is set aside and shown where it comes in a snapshot, and everything else is there', async () => {
+      const a = await connected();
+      await a.upsertEntity('Task', 't1', { title: 'unreadable' });
+      await a.upsertEntity('Task', 't2', { title: 'readable' });
+      await a.sync.whenSynced();
+      const b = await client(strange({ entities: [nonsense, 'no entity at all'] }));
+      await b.sync.connect({ url: 'strange:server', token });
+      await b.sync.whenSynced();
+      assert.equal((await b.getEntity('Task', 't2'))?.['title'], 'readable');
+      assert.equal((await b.sync.state()).setAside, 2);
+      const aside = (await b.listChanges({ status: 'failed' })).changes;
+      assert.deepEqual(
+        aside.map(({ entityType, entityId, failure }) => [entityType, entityId, failure?.code]),
+        [
+          ['Task', 't1', 'NOT_UNDERSTOOD'],
+          ['?', '?', 'NOT_UNDERSTOOD'],
+        ],
+      );
+      assert.match(aside[0]?.error ?? '', /an entity that cannot be read \(version/);
+      // A later state of it that can be read is what counts.
+      await a.upsertEntity('Task', 't1', { title: 'readable again' });
+      await bothSynced(a, b);
+      await whenState(b, ({ setAside }) => setAside === 1);
+      assert.equal((await b.getEntity('Task', 't1'))?.['title'], 'readable again');
+    });
+
+    it('survives a restart with what is of an unknown type, which is applied once the type exists (scenario 28)', async () => {
+      const a = await connected();
+      await a.registerEntityType({ entityType: 'Note' });
+      const directory = temporaryDirectory();
+      const options = {
+        dataDir: join(directory.path, 'data'),
+        ...strange({ changes: [{ ...nonsense, id: 'strange-change' }] }),
+      };
+      const first = await openLocalData(options);
+      await makeTaskTypes(first);
+      await first.sync.connect({ url: 'strange:server', token });
+      await first.sync.whenSynced();
+      await a.upsertEntity('Task', 't1', { title: 'goes on' });
+      for (const id of ['n1', 'n2']) await a.upsertEntity('Note', id, { text: id });
+      await bothSynced(a, first);
+      await whenState(first, ({ setAside }) => setAside === 3);
+      await first.close();
+
+      const again = await openLocalData(options);
+      await again.sync.connect({ url: 'strange:server', token });
+      await again.sync.whenSynced();
+      assert.equal((await again.sync.state()).setAside, 3);
+      await again.registerEntityType({ entityType: 'Note' });
+      await again.sync.whenSynced();
+      await whenState(again, ({ setAside }) => setAside === 1);
+      assert.equal(await again.countEntities('Note'), 2);
+      const [left] = (await again.listChanges({ status: 'failed' })).changes;
+      assert.equal(left?.failure?.code, 'NOT_UNDERSTOOD');
+      assert.equal((await again.getEntity('Task', 't1'))?.['title'], 'goes on');
+      await again.close();
+      directory.remove();
+    });
+  });
+
+  describe('a new history of the server', () => {
+    const resets: (() => Promise<void>)[] = [];
+    afterEach(async () => {
+      for (const end of resets.splice(0)) await end();
+    });
+
+    /** A server of its own whose history ends when it is told so. */
+    async function resettable(): Promise<{ readonly url: string; reset(): Promise<void> }> {
+      let own = await startServer({ memory: true, secret: SECRET });
+      const port = Number(new URL(own.url).port);
+      resets.push(() => own.close());
+      return {
+        url: own.url,
+        reset: async () => {
+          await own.close();
+          own = await startServer({ memory: true, secret: SECRET, port });
+        },
+      };
+    }
+
+    async function connectTo(url: string, options: Parameters<typeof openTasks>[0] = {}): Promise<LocalDataEngine> {
+      const data = await client(options);
+      await data.sync.connect({ url, token });
+      await data.sync.whenSynced();
+      return data;
+    }
+
+    async function startAnew(data: LocalDataEngine, url: string): Promise<void> {
+      await assert.rejects(data.sync.connect({ url, token }), (error) =>
+        LocalDataError.isCode(error, 'SYNC_SERVER_CHANGED'),
+      );
+      await data.sync.connect({ url, token, onServerChanged: 'start-anew' });
+      await data.sync.whenSynced();
+    }
+
+    async function titlesAt(data: LocalDataEngine): Promise<Record<string, unknown>> {
+      const { rows } = await data.queryEntities('Task');
+      return Object.fromEntries(rows.map((row) => [String(row['id']), row['title']]));
+    }
+
+    it('is asked about where it lacks what the old one had; what is new or changed here is sent', async () => {
+      const own = await resettable();
+      const a = await connectTo(own.url);
+      await a.upsertEntity('Project', 'p1', { name: 'old' });
+      await a.upsertEntity('Task', 't1', { title: 'old', project_id: 'p1' });
+      await a.upsertEntity('Task', 't2', { title: 'old', priority: 2 });
+      await a.upsertEntity('Task', 't3', { title: 'deleted here meanwhile' });
+      await a.sync.whenSynced();
+      await a.sync.goOffline();
+      await a.upsertEntity('Task', 't2', { title: 'changed meanwhile' });
+      await a.upsertEntity('Task', 't4', { title: 'new' });
+      await a.deleteEntity('Task', 't3');
+      await own.reset();
+      await startAnew(a, own.url);
+      assert.equal((await a.sync.state()).missing, 2);
+      assert.deepEqual(await a.sync.missingEntities(), [
+        { entityType: 'Project', entityId: 'p1' },
+        { entityType: 'Task', entityId: 't1' },
+      ]);
+      assert.deepEqual(await a.sync.missingEntities({ limit: 1 }), [{ entityType: 'Project', entityId: 'p1' }]);
+      assert.equal((await a.getEntity('Task', 't1'))?.['title'], 'old');
+      const b = await connectTo(own.url);
+      assert.deepEqual(await titlesAt(b), { t2: 'changed meanwhile', t4: 'new' });
+      assert.equal((await b.getEntity('Task', 't2'))?.['priority'], 2);
+
+      assert.deepEqual(await a.sync.decideMissing('send'), { decided: 2, refused: [] });
+      await bothSynced(a, b);
+      assert.deepEqual(await b.getEntity('Task', 't1'), await a.getEntity('Task', 't1'));
+      assert.equal((await b.getEntity('Project', 'p1'))?.['name'], 'old');
+      await whenState(a, ({ missing }) => missing === 0);
+      assert.equal((await b.sync.state()).setAside, 0);
+      assert.equal((await a.sync.verify()).differencesTotal, 0);
+    });
+
+    it('has removed here what it lacks, when a person says so: children first, and nothing that is referred to', async () => {
+      const own = await resettable();
+      const a = await connectTo(own.url);
+      await a.upsertEntity('Project', 'p1', { name: 'goes' });
+      await a.upsertEntity('Project', 'p2', { name: 'stays' });
+      await a.upsertEntity('Task', 't1', { title: 'goes', project_id: 'p1' });
+      await a.sync.whenSynced();
+      await a.sync.goOffline();
+      await a.upsertEntity('Task', 't2', { title: 'new', project_id: 'p2' });
+      await own.reset();
+      await startAnew(a, own.url);
+      assert.equal((await a.sync.state()).missing, 3);
+      assert.deepEqual(await a.sync.decideMissing('remove'), {
+        decided: 2,
+        refused: [{ entityType: 'Project', entityId: 'p2', reason: 'A Task here refers to it.' }],
+      });
+      assert.deepEqual(await titlesAt(a), { t2: 'new' });
+      assert.equal(await a.getEntity('Project', 'p1'), undefined);
+      const last = (await a.listChanges({ entityId: 't1' })).changes.at(-1);
+      assert.equal(last?.operation, 'delete');
+      assert.equal(last.previous?.['title'], 'goes');
+      await a.sync.whenSynced();
+      await whenState(a, ({ missing }) => missing === 1);
+      assert.equal((await a.getChange(last.id))?.status, 'synced');
+    });
+
+    it('gets the whole of a missing entity once it is changed here, with the transaction it belongs to', async () => {
+      const own = await resettable();
+      const a = await connectTo(own.url);
+      await a.upsertEntity('Task', 't1', { title: 'old', priority: 1 });
+      await a.upsertEntity('Task', 't2', { title: 'old' });
+      await a.upsertEntity('Task', 't3', { title: 'old' });
+      await a.sync.whenSynced();
+      await own.reset();
+      await startAnew(a, own.url);
+      await a.transaction((tx) => {
+        tx.upsertEntity('Task', 't1', { priority: 2 });
+        tx.upsertEntity('Task', 'new', { title: 'with it' });
+      });
+      await a.deleteEntity('Task', 't2');
+      await a.sync.whenSynced();
+      const b = await connectTo(own.url);
+      assert.deepEqual(await b.getEntity('Task', 't1'), await a.getEntity('Task', 't1'));
+      assert.deepEqual(await titlesAt(b), { t1: 'old', new: 'with it' });
+      const { refused, missing } = await a.sync.state();
+      assert.deepEqual({ refused, missing }, { refused: 0, missing: 1 });
+    });
+
+    it('asks on after a restart, and what was changed before contact is sent whole', async () => {
+      const own = await resettable();
+      const directory = temporaryDirectory();
+      const options = { dataDir: join(directory.path, 'data') };
+      const first = await openLocalData(options);
+      await makeTaskTypes(first);
+      await first.sync.connect({ url: own.url, token });
+      for (const id of ['t1', 't2']) await first.upsertEntity('Task', id, { title: 'old' });
+      await first.sync.whenSynced();
+      await own.reset();
+      await startAnew(first, own.url);
+      await first.sync.goOffline();
+      await first.upsertEntity('Task', 't1', { priority: 3 });
+      await first.close();
+      const again = await openLocalData(options);
+      await again.sync.connect({ url: own.url, token });
+      await again.sync.whenSynced();
+      await whenState(again, ({ missing }) => missing === 1);
+      assert.equal((await again.sync.state()).refused, 0);
+      const b = await connectTo(own.url);
+      assert.deepEqual(await titlesAt(b), { t1: 'old' });
+      await again.close();
+      directory.remove();
+    });
+
+    it('is not asked about what another sends meanwhile, and the later of both states is kept', async () => {
+      const own = await resettable();
+      const a = await connectTo(own.url);
+      await a.upsertEntity('Task', 't1', { title: 'both have it' });
+      await a.upsertEntity('Task', 't2', { title: 'seen by both' });
+      await a.sync.whenSynced();
+      const b = await connectTo(own.url);
+      await b.sync.goOffline();
+      await a.upsertEntity('Task', 't2', { title: 'seen by a alone' });
+      await a.sync.whenSynced();
+      await own.reset();
+      await startAnew(a, own.url);
+      await startAnew(b, own.url);
+      assert.equal((await b.sync.state()).missing, 2);
+      await b.sync.decideMissing('send');
+      await bothSynced(b, a, b);
+      await whenState(a, ({ missing }) => missing === 0);
+      assert.deepEqual(await titlesAt(a), { t1: 'both have it', t2: 'seen by a alone' });
+      assert.deepEqual(await titlesAt(b), await titlesAt(a));
+    });
+
+    it('under the same name, where the server was put back to an earlier state, is noticed and taken over (scenario 27)', async () => {
+      const directory = temporaryDirectory();
+      const [present, copy] = [join(directory.path, 'present'), join(directory.path, 'copy')];
+      let own = await startServer({ dataDir: present, secret: SECRET });
+      const port = Number(new URL(own.url).port);
+      resets.push(() => own.close());
+      const again = async (dataDir: string): Promise<void> => {
+        own = await startServer({ dataDir, secret: SECRET, port });
+      };
+      const clientDirectory = join(directory.path, 'client');
+      const a = await openLocalData({ dataDir: clientDirectory });
+      opened.push(a);
+      await makeTaskTypes(a);
+      await a.sync.connect({ url: own.url, token });
+      await a.upsertEntity('Task', 't1', { title: 'one' });
+      await a.sync.whenSynced();
+      await own.close();
+      cpSync(present, copy, { recursive: true });
+      await again(present);
+      await a.upsertEntity('Task', 't1', { title: 'one, edited' });
+      await a.upsertEntity('Task', 't2', { title: 'two' });
+      await a.sync.whenSynced();
+      await own.close();
+      await again(copy);
+      await a.upsertEntity('Task', 't3', { title: 'three' });
+      await whenState(a, ({ status }) => status === 'needs-decision');
+      await startAnew(a, own.url);
+      const backups = readdirSync(directory.path).filter((name) => name.startsWith('client-before-start-anew'));
+      assert.equal(backups.length, 1);
+      assert.deepEqual(await a.sync.missingEntities(), [{ entityType: 'Task', entityId: 't2' }]);
+      const b = await connectTo(own.url);
+      assert.deepEqual(await titlesAt(b), { t1: 'one, edited', t3: 'three' });
+      await a.sync.decideMissing('send');
+      await bothSynced(a, b);
+      assert.deepEqual(await titlesAt(b), { t1: 'one, edited', t2: 'two', t3: 'three' });
+      assert.equal((await a.sync.verify()).differencesTotal, 0);
+      for (const data of opened.splice(0)) await data.close();
+      await own.close();
+      directory.remove();
+    });
+  });
 });
+
+function isAbout(entity: unknown, others: readonly unknown[] = []): boolean {
+  const idOf = (value: unknown): unknown =>
+    typeof value === 'object' && value !== null ? Reflect.get(value, 'entityId') : undefined;
+  return others.some((other) => idOf(other) !== undefined && idOf(other) === idOf(entity));
+}
 
 /** Resolves once it is so; looked at after each commit. The time limit is the test's. */
 async function until(data: LocalDataEngine, isSo: () => Promise<boolean>): Promise<void> {
