@@ -17,8 +17,10 @@ import type {
   VerifyReport,
 } from '../protocol/sync-state.ts';
 import { listChanges, requireChange } from '../db/changes-table.ts';
+import { feedVersion } from '../db/entity-bases.ts';
 import { CARRIED_CHANGES } from '../db/move-changes.ts';
 import { RetrySchedule } from '../db/retry-schedule.ts';
+import { retrySetAside } from './apply-feed.ts';
 import { beginSnapshot, bindToServer, requireSameHistory, spaceOfToken } from './bind-server.ts';
 import type { LocalDataSync } from './local-data-sync.ts';
 import { listMissing, removeMissing, sendMissing } from './missing-entities.ts';
@@ -40,6 +42,9 @@ const INFO_TIMEOUT = 15_000;
 const DIGEST_TIMEOUT = 60_000;
 /** Milliseconds in which what waits must have gone before a comparison. */
 const CATCH_UP_TIMEOUT = 60_000;
+/** Set aside by the server's changes: so many are tried again after something was done here, so many milliseconds later. */
+const ASIDE_TRIED_BY_ITSELF = 100;
+const ASIDE_PAUSE = 500;
 
 /** A server that was away is found again within the longest of these steps. */
 const CONTACT_RETRY = { attempts: Infinity, baseDelayMs: 500, maxDelayMs: 10_000 } as const;
@@ -68,6 +73,7 @@ export class SyncEngine implements LocalDataSync {
   /** Ends the task: its requests and its loops. */
   #ending: AbortController | undefined;
   #failures = 0;
+  #cancelAside: (() => void) | undefined;
 
   constructor(parts: SyncParts) {
     this.#ledger = new SyncLedger(parts);
@@ -134,6 +140,7 @@ export class SyncEngine implements LocalDataSync {
 
   async syncNow(): Promise<SyncState> {
     this.#ledger.requireBinding();
+    await this.#retryAside();
     await this.#push.makeRetriesDue();
     this.#retryNow.wake();
     await this.whenSynced();
@@ -311,6 +318,7 @@ export class SyncEngine implements LocalDataSync {
 
   async close(): Promise<void> {
     this.#stopListening();
+    this.#cancelAside?.();
     this.#ledger.close();
     await this.#inTurn(async () => {
       await this.#endTask();
@@ -451,7 +459,28 @@ export class SyncEngine implements LocalDataSync {
     if (this.#mayHaveKept(event)) troubles.countKeptSoon();
     this.#ledger.noteChanged(event.changes);
     if (applied > 0) this.#push.wake();
+    if (event.changes.some(({ origin }) => origin !== 'remote')) this.#retryAsideSoon();
     this.#ledger.show();
+  }
+
+  /** What was done here may have been in the way of what was set aside; where that is much, it is tried with the next pull. */
+  #retryAsideSoon(): void {
+    const { troubles, parts, isClosed } = this.#ledger;
+    const { setAside } = troubles.counts;
+    if (setAside === 0 || setAside > ASIDE_TRIED_BY_ITSELF || isClosed) return;
+    this.#cancelAside ??= parts.clock.setTimer(() => {
+      this.#cancelAside = undefined;
+      this.#retryAside().catch((error: unknown) => {
+        if (!this.#ledger.isClosed) parts.onError(error);
+      });
+    }, ASIDE_PAUSE);
+  }
+
+  async #retryAside(): Promise<void> {
+    const ledger = this.#ledger;
+    if (ledger.isClosed || ledger.binding?.phase !== 'linked' || ledger.troubles.counts.setAside === 0) return;
+    await ledger.write(async (context) => retrySetAside(context, await feedVersion(context.session)));
+    ledger.troubles.countSoon();
   }
 
   /** Whether another number of changes may stay on this machine now. */
