@@ -17,10 +17,8 @@ import type {
   VerifyReport,
 } from '../protocol/sync-state.ts';
 import { listChanges, requireChange } from '../db/changes-table.ts';
-import { feedVersion } from '../db/entity-bases.ts';
 import { CARRIED_CHANGES } from '../db/move-changes.ts';
 import { RetrySchedule } from '../db/retry-schedule.ts';
-import { retrySetAside } from './apply-feed.ts';
 import { beginSnapshot, bindToServer, requireSameHistory, spaceOfToken } from './bind-server.ts';
 import type { LocalDataSync } from './local-data-sync.ts';
 import { listMissing, removeMissing, sendMissing } from './missing-entities.ts';
@@ -28,6 +26,7 @@ import { type Obstacle, TOKEN_NEEDED, asConnectError, describeOffline, obstacleO
 import { PullLoop } from './pull-loop.ts';
 import { parentsFirst } from './put-entities.ts';
 import { PushLoop } from './push-loop.ts';
+import { SetAsideRetry } from './set-aside-retry.ts';
 import { receiveSnapshot } from './receive-snapshot.ts';
 import { resolveConflict } from './settle-conflict.ts';
 import { setBinding } from './sync-binding.ts';
@@ -42,9 +41,6 @@ const INFO_TIMEOUT = 15_000;
 const DIGEST_TIMEOUT = 60_000;
 /** Milliseconds in which what waits must have gone before a comparison. */
 const CATCH_UP_TIMEOUT = 60_000;
-/** Set aside by the server's changes: so many are tried again after something was done here, so many milliseconds later. */
-const ASIDE_TRIED_BY_ITSELF = 100;
-const ASIDE_PAUSE = 500;
 
 /** A server that was away is found again within the longest of these steps. */
 const CONTACT_RETRY = { attempts: Infinity, baseDelayMs: 500, maxDelayMs: 10_000 } as const;
@@ -59,6 +55,7 @@ export class SyncEngine implements LocalDataSync {
   readonly #ledger: SyncLedger;
   readonly #push: PushLoop;
   readonly #pull: PullLoop;
+  readonly #setAside: SetAsideRetry;
   readonly #types: TypesInStep;
   readonly #schedule: RetrySchedule;
   /** Wakes the task from its wait between contacts. */
@@ -73,12 +70,12 @@ export class SyncEngine implements LocalDataSync {
   /** Ends the task: its requests and its loops. */
   #ending: AbortController | undefined;
   #failures = 0;
-  #cancelAside: (() => void) | undefined;
 
   constructor(parts: SyncParts) {
     this.#ledger = new SyncLedger(parts);
     this.#push = new PushLoop(this.#ledger);
     this.#pull = new PullLoop(this.#ledger, () => this.#push.isLong);
+    this.#setAside = new SetAsideRetry(this.#ledger);
     this.#types = new TypesInStep(this.#ledger, async () => {
       await this.#push.prepare();
       this.#push.wake();
@@ -140,8 +137,8 @@ export class SyncEngine implements LocalDataSync {
 
   async syncNow(): Promise<SyncState> {
     this.#ledger.requireBinding();
-    await this.#retryAside();
     await this.#push.makeRetriesDue();
+    if (this.#setAside.isNeeded) await this.#setAside.now();
     this.#retryNow.wake();
     await this.whenSynced();
     return this.#ledger.state;
@@ -267,6 +264,11 @@ export class SyncEngine implements LocalDataSync {
     return change;
   }
 
+  /** Tries again to put in place what was set aside, of the type that a change is of or all of it. */
+  retrySetAside(changeId?: string): Promise<void> {
+    return this.#setAside.now(changeId);
+  }
+
   /** Whether it is so before the time is over and while there is contact; looked at after each commit. */
   async whenSettled(isSettled: () => boolean, limitMs: number): Promise<boolean> {
     const ledger = this.#ledger;
@@ -318,7 +320,7 @@ export class SyncEngine implements LocalDataSync {
 
   async close(): Promise<void> {
     this.#stopListening();
-    this.#cancelAside?.();
+    this.#setAside.close();
     this.#ledger.close();
     await this.#inTurn(async () => {
       await this.#endTask();
@@ -458,29 +460,9 @@ export class SyncEngine implements LocalDataSync {
     if (event.entityTypes !== undefined) this.#settleTypes();
     if (this.#mayHaveKept(event)) troubles.countKeptSoon();
     this.#ledger.noteChanged(event.changes);
+    if (event.entities.length > 0) this.#setAside.soon();
     if (applied > 0) this.#push.wake();
-    if (event.changes.some(({ origin }) => origin !== 'remote')) this.#retryAsideSoon();
     this.#ledger.show();
-  }
-
-  /** What was done here may have been in the way of what was set aside; where that is much, it is tried with the next pull. */
-  #retryAsideSoon(): void {
-    const { troubles, parts, isClosed } = this.#ledger;
-    const { setAside } = troubles.counts;
-    if (setAside === 0 || setAside > ASIDE_TRIED_BY_ITSELF || isClosed) return;
-    this.#cancelAside ??= parts.clock.setTimer(() => {
-      this.#cancelAside = undefined;
-      this.#retryAside().catch((error: unknown) => {
-        if (!this.#ledger.isClosed) parts.onError(error);
-      });
-    }, ASIDE_PAUSE);
-  }
-
-  async #retryAside(): Promise<void> {
-    const ledger = this.#ledger;
-    if (ledger.isClosed || ledger.binding?.phase !== 'linked' || ledger.troubles.counts.setAside === 0) return;
-    await ledger.write(async (context) => retrySetAside(context, await feedVersion(context.session)));
-    ledger.troubles.countSoon();
   }
 
   /** Whether another number of changes may stay on this machine now. */

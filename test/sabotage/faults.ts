@@ -18,6 +18,7 @@ export interface Fault {
 const PROCESSOR = 'test/engine/change-processor.test.ts';
 const CONTRACT = 'test/contract/in-process.test.ts';
 const SYNC = 'test/sync/scenarios.test.ts';
+const CRASH = 'test/sync/crash-and-order.test.ts';
 const TWO_SERVERS = 'test/server/two-servers.test.ts';
 const SIMULATION = 'test/simulation/simulation.test.ts';
 
@@ -120,8 +121,8 @@ export const FAULTS: readonly Fault[] = [
     anchor: 'await this.#write(async (context) => {\n      await applyFeedPage(context, page);',
     replacement:
       'await this.#parts.write((session) => setBinding(session, { cursor: page.cursor, version: page.version }));\n    await this.#write(async (context) => {\n      await applyFeedPage(context, page);',
-    testFile: SIMULATION,
-    test: 'end with every replica like the server and every queue empty or explained',
+    testFile: CRASH,
+    test: 'has its cursor never ahead of its data, at whichever statement (scenario 3)',
   },
   {
     name: 'send the newest first',
@@ -129,7 +130,7 @@ export const FAULTS: readonly Fault[] = [
     anchor: /\[\.\.\.due, \.\.\.first\]\.sort\(\((\w+), (\w+)\) => \1\.seq - \2\.seq\)/,
     replacement: '[...due, ...first].sort(($1, $2) => $2.seq - $1.seq)',
     testFile: SIMULATION,
-    test: 'end with every replica like the server and every queue empty or explained (seed 100',
+    test: 'end with every replica like the server and every queue empty or explained (scenario 30, seed 100',
   },
   {
     name: 'ignore the policy',

@@ -10,6 +10,7 @@ export class CrashingPglite {
   readonly #inner: PGlite;
   readonly #world: World;
   readonly #subscriptions: (() => void)[] = [];
+  readonly #ended = Promise.withResolvers<void>();
   #isGone = false;
   /** Statements until the crash; null for none planned. */
   #left: number | null = null;
@@ -24,6 +25,11 @@ export class CrashingPglite {
     return this.#isGone;
   }
 
+  /** Resolves once it is gone. */
+  get ended(): Promise<void> {
+    return this.#ended.promise;
+  }
+
   /** The statement after so many more is not run, and nothing after it. */
   crashAfter(statements: number): void {
     this.#left = statements;
@@ -31,11 +37,16 @@ export class CrashingPglite {
 
   /** What is open is rolled back, and the next engine finds a session of its own. */
   async crash(): Promise<void> {
-    this.#isGone = true;
+    this.#go();
     for (const unsubscribe of this.#subscriptions) unsubscribe();
     await this.#world.settle();
     if (this.#inner.isInTransaction()) await this.#inner.exec('ROLLBACK');
     await this.#inner.exec('DISCARD ALL');
+  }
+
+  #go(): void {
+    this.#isGone = true;
+    this.#ended.resolve();
   }
 
   #member(target: PGlite, name: string | symbol): unknown {
@@ -57,7 +68,7 @@ export class CrashingPglite {
 
   #call(target: PGlite, member: Callable, args: unknown[]): unknown {
     if (this.#left !== null) {
-      if (this.#left === 0) this.#isGone = true;
+      if (this.#left === 0) this.#go();
       else this.#left -= 1;
     }
     if (this.#isGone) return never();

@@ -1,7 +1,8 @@
-// `npm run simulate -- --seed N --clients C --steps S --seeds M`: runs histories from seeds one after the other, and prints of
+// `npm run simulate -- --seed N --clients C --steps S --seeds M --troubles LIST`: runs histories from seeds one after the other, and prints of
 // the first that fails its seed and the shortest history that can be found.
 import { parseArgs } from 'node:util';
-import { type History, Laboratory, type SimulationOptions, simulate } from './simulation.ts';
+import { Laboratory } from './laboratory.ts';
+import { type History, type SimulationOptions, TROUBLES, type Trouble, simulate } from './simulation.ts';
 
 const { values } = parseArgs({
   options: {
@@ -9,6 +10,7 @@ const { values } = parseArgs({
     seeds: { type: 'string', default: '1' },
     clients: { type: 'string', default: '3' },
     steps: { type: 'string', default: '80' },
+    troubles: { type: 'string' },
     verbose: { type: 'boolean', default: false },
   },
 });
@@ -17,13 +19,14 @@ const first = numberOf(values.seed, 'seed');
 const count = numberOf(values.seeds, 'seeds');
 const clients = numberOf(values.clients, 'clients');
 const steps = numberOf(values.steps, 'steps');
+const troubles = values.troubles === undefined ? {} : { troubles: troublesOf(values.troubles) };
 const laboratory = await Laboratory.open();
 let failed = 0;
 let changes = 0;
 let setAside = 0;
 const started = performance.now();
 for (let seed = first; seed < first + count; seed++) {
-  const options = { seed, clients, steps };
+  const options = { seed, clients, steps, ...troubles };
   const history = await simulate(laboratory, options);
   if (values.verbose) console.log(history.lines.join('\n'));
   changes += history.changes;
@@ -60,10 +63,19 @@ async function explain(laboratory: Laboratory, options: SimulationOptions, faili
   const { seed, clients, steps } = options;
   return [
     `seed ${seed} failed: ${failing.failure?.message ?? ''}`,
-    `again: npm run simulate -- --seed ${seed} --clients ${clients} --steps ${steps}`,
+    `again: npm run simulate -- --seed ${seed} --clients ${clients} --steps ${steps}${values.troubles === undefined ? '' : ` --troubles ${values.troubles}`}`,
     `the shortest history that was found (${shortest.steps.length} of ${failing.steps.length} steps, ${shortest.failure?.message ?? ''}):`,
     ...shortest.lines.map((line) => `  ${line}`),
   ].join('\n');
+}
+
+/** Names with commas; without any name, none of them happens. */
+function troublesOf(text: string): ReadonlySet<Trouble> {
+  const names = text.split(',').filter((name) => name !== '');
+  const chosen = TROUBLES.filter((trouble) => names.includes(trouble));
+  if (chosen.length === names.length) return new Set(chosen);
+  console.error(`--troubles ${text}: give some of ${TROUBLES.join(', ')}.`);
+  process.exit(1);
 }
 
 function numberOf(text: string, name: string): number {

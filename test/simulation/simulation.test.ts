@@ -1,7 +1,8 @@
 // A fixed set of histories, for every run of the tests; `npm run simulate` runs as many as one likes. And that a seed gives the
 // same history every time, without which a failure could not be looked into.
 import assert from 'node:assert/strict';
-import { Laboratory, simulate } from './simulation.ts';
+import { Laboratory } from './laboratory.ts';
+import { simulate } from './simulation.ts';
 
 const FIRST_SEED = 1_000;
 const HISTORIES = 40;
@@ -25,7 +26,7 @@ describe('simulated histories', () => {
   });
 
   for (let seed = FIRST_SEED; seed < FIRST_SEED + HISTORIES; seed++) {
-    it(`end with every replica like the server and every queue empty or explained (seed ${seed})`, async () => {
+    it(`end with every replica like the server and every queue empty or explained (scenario 30, seed ${seed})`, async () => {
       const { failure, lines } = await simulate(laboratory, { ...OPTIONS, seed });
       if (failure === null) return;
       const again = `npm run simulate -- --seed ${seed} --clients ${OPTIONS.clients} --steps ${OPTIONS.steps}`;

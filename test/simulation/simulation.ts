@@ -1,17 +1,36 @@
 // One simulated history: clients with the real engine, the real server, chance from a seed, and at the end what must hold.
 // Everything that happens is written down, so that a failure can be told.
-import assert from 'node:assert/strict';
-import { PGlite } from '@electric-sql/pglite';
-import type { JsonObject, Change } from '../../src/protocol/changes.ts';
-import { canonicalJson } from '../../src/protocol/canonical-json.ts';
+import type { PGlite } from '@electric-sql/pglite';
+import type { Change, JsonObject } from '../../src/protocol/changes.ts';
 import { CONFLICT_POLICIES, type SyncRules } from '../../src/protocol/sync-state.ts';
-import { snapshotEntitySchema, snapshotResponseSchema } from '../../src/protocol/sync.ts';
-import type { Store } from '../../src/server/store.ts';
-import { type LocalDataEngine, openLocalData } from '../support/engine.ts';
-import { SECRET, createServerApp, openServerStore, signToken } from '../support/server.ts';
+import type { RetentionOptions } from '../../src/server/retention.ts';
+import { LocalDataError, type LocalDataEngine, openLocalData } from '../support/engine.ts';
+import { SECRET, signToken } from '../support/server.ts';
 import { CrashingPglite } from './crashing-pglite.ts';
+import {
+  type Loss,
+  type Replica,
+  checkCursor,
+  checkEntities,
+  checkFeeds,
+  checkLanes,
+  checkNothingLost,
+  checkQueue,
+  comparable,
+  laneOf,
+  nameOf,
+} from './invariants.ts';
+import type { Laboratory } from './laboratory.ts';
 import { Network, goodLink } from './network.ts';
+import { SimulatedServer } from './simulated-server.ts';
 import { Chance, Machine, World } from './virtual-world.ts';
+
+/**
+ * Troubles that a history has or has not as a whole: the server is reset, and is another one then; it is put back to a backup;
+ * its feed is so short that who was away must start from a snapshot; clients know some entity types only later.
+ */
+export const TROUBLES = ['reset', 'put-back', 'retention', 'late-types'] as const;
+export type Trouble = (typeof TROUBLES)[number];
 
 export interface SimulationOptions {
   readonly seed: number;
@@ -19,6 +38,8 @@ export interface SimulationOptions {
   readonly steps: number;
   /** Steps that are left out, when the shortest history is looked for. */
   readonly without?: ReadonlySet<number>;
+  /** Exactly these; by chance where they are not said. */
+  readonly troubles?: ReadonlySet<Trouble>;
 }
 
 export interface History {
@@ -32,27 +53,26 @@ export interface History {
 }
 
 const TYPES = ['Project', 'Task', 'Note'] as const;
+type EntityTypeName = (typeof TYPES)[number];
 const IDS = 4;
-const SCHEMA = `
-  CREATE TABLE projects (id text PRIMARY KEY, name text, priority integer);
-  CREATE TABLE tasks (id text PRIMARY KEY, name text, priority integer, project_id text REFERENCES projects (id));`;
-const RESET = `
-  DROP SCHEMA IF EXISTS local_data CASCADE;
-  DROP SCHEMA public CASCADE;
-  CREATE SCHEMA public;
-  DO $$ BEGIN
-    IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'local_data_reader') THEN
-      DROP OWNED BY local_data_reader;
-      DROP ROLE local_data_reader;
-    END IF;
-  END $$;`;
+const TABLES: Readonly<Record<EntityTypeName, { readonly sql: string; readonly table?: string }>> = {
+  Project: {
+    sql: 'CREATE TABLE IF NOT EXISTS projects (id text PRIMARY KEY, name text, priority integer)',
+    table: 'projects',
+  },
+  Task: {
+    sql: `CREATE TABLE IF NOT EXISTS tasks (id text PRIMARY KEY, name text, priority integer,
+      project_id text REFERENCES projects (id))`,
+    table: 'tasks',
+  },
+  Note: { sql: 'SELECT 1' },
+};
 const MINUTE = 60_000;
 
 interface Client {
   readonly name: string;
   readonly host: string;
   readonly inner: PGlite;
-  readonly clientRules: SyncRules;
   machine: Machine;
   database: CrashingPglite;
   data: LocalDataEngine;
@@ -60,38 +80,8 @@ interface Client {
   readonly acknowledged: Set<string>;
   /** Lanes in which a person repaired something: plain SQL does not wait for what failed, and may have gone before it. */
   readonly repaired: Set<string>;
-}
-
-/** Starting a PGlite costs a second: they are used for one history after the other. */
-export class Laboratory implements AsyncDisposable {
-  readonly store: Store;
-  readonly #spare: PGlite[] = [];
-  histories = 0;
-
-  static async open(): Promise<Laboratory> {
-    return new Laboratory(await openServerStore({ memory: true }));
-  }
-
-  private constructor(store: Store) {
-    this.store = store;
-  }
-
-  async takePglite(): Promise<PGlite> {
-    const spare = this.#spare.pop();
-    if (spare === undefined) return PGlite.create({ dataDir: 'memory://' });
-    await spare.exec(RESET);
-    await spare.exec('DISCARD ALL');
-    return spare;
-  }
-
-  giveBack(pglite: PGlite): void {
-    this.#spare.push(pglite);
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    for (const pglite of this.#spare) await pglite.close();
-    await this.store.close();
-  }
+  /** It was told that the server has another history, and has still to say what to do. */
+  isAsked: boolean;
 }
 
 export async function simulate(laboratory: Laboratory, options: SimulationOptions): Promise<History> {
@@ -107,20 +97,25 @@ export async function simulate(laboratory: Laboratory, options: SimulationOption
   }
 }
 
+type PlannedStep = (step: number) => Promise<void>;
+
 class Simulation {
   readonly #options: SimulationOptions;
   readonly #laboratory: Laboratory;
   readonly #world = new World();
   readonly #chance: Chance;
   readonly #network: Network;
-  #serverMachine = new Machine();
   readonly #space: string;
   readonly #clients: Client[] = [];
   readonly #lines: string[] = [];
   readonly #steps: number[] = [];
   readonly #trouble: unknown[] = [];
+  /** What happens once in the history as a whole, by step. */
+  readonly #plan = new Map<number, PlannedStep[]>();
+  readonly #losses: Loss[] = [];
+  #rules: SyncRules = {};
   #token = '';
-  #app: ReturnType<typeof createServerApp> | undefined;
+  #server: SimulatedServer | undefined;
   #ids = 0;
   #setAside = 0;
   #changes = 0;
@@ -177,36 +172,116 @@ class Simulation {
   async #begin(): Promise<void> {
     const rules: Record<string, { conflicts: (typeof CONFLICT_POLICIES)[number] }> = {};
     for (const type of TYPES) rules[type] = { conflicts: this.#chance.pick(CONFLICT_POLICIES) };
+    this.#rules = rules;
     this.#say(`policies ${JSON.stringify(rules)}`);
     this.#token = await signToken({ space: this.#space, secret: SECRET, now: this.#world.now, expiresIn: '3650d' });
-    this.#startServer();
-    for (let index = 0; index < this.#options.clients; index++) {
-      const name = `client ${index + 1}`;
-      const inner = await this.#laboratory.takePglite();
-      const host = `c${index + 1}.simulated`;
-      this.#network.links.set(host, goodLink());
-      const machine = new Machine();
-      const acknowledged = new Set<string>();
-      const { data, database } = await this.#open(inner, machine, index, acknowledged);
-      await data.exec(SCHEMA);
-      await data.registerEntityType({ entityType: 'Project', table: 'projects' });
-      await data.registerEntityType({ entityType: 'Task', table: 'tasks' });
-      await data.registerEntityType({ entityType: 'Note' });
-      const client = {
-        name,
-        host,
-        inner,
-        clientRules: rules,
-        machine,
-        database,
-        data,
-        acknowledged,
-        repaired: new Set<string>(),
-      };
-      this.#clients.push(client);
-      this.#connect(client);
-      await this.#world.advance(2_000);
+    const troubles = this.#chooseTroubles();
+    await this.#startServer(troubles.has('retention'));
+    for (let index = 0; index < this.#options.clients; index++) await this.#addClient(index, troubles);
+    if (troubles.has('reset')) this.#planLoss('reset', (server) => server.reset());
+    if (troubles.has('put-back')) {
+      this.#planAt(this.#chance.below(this.#options.steps / 2), async (step) => {
+        this.#say(`${step} the server is backed up`);
+        await this.#present().backUp();
+      });
+      this.#planLoss('put back to its backup', (server) => server.putBack());
     }
+  }
+
+  #chooseTroubles(): ReadonlySet<Trouble> {
+    const shares: Readonly<Record<Trouble, number>> = {
+      reset: 0.2,
+      'put-back': 0.2,
+      retention: 0.4,
+      'late-types': 0.3,
+    };
+    const byChance = TROUBLES.filter((trouble) => this.#chance.happens(shares[trouble]));
+    const chosen = this.#options.troubles ?? new Set(byChance);
+    this.#say(`troubles ${[...chosen].join(', ')}`);
+    return chosen;
+  }
+
+  async #startServer(isForgetful: boolean): Promise<void> {
+    const retention: Partial<RetentionOptions> = isForgetful
+      ? { feedRows: this.#chance.pick([2, 6, 15]), everyMs: 10_000 }
+      : {};
+    this.#say(`feed of ${retention.feedRows ?? 'all'} rows`);
+    this.#server = await SimulatedServer.start({
+      store: this.#laboratory.store,
+      world: this.#world,
+      space: this.#space,
+      token: this.#token,
+      newId: () => `id-${this.#laboratory.histories}-${(this.#ids += 1)}`,
+      retention,
+    });
+    this.#network.serve = this.#server.serve;
+  }
+
+  async #addClient(index: number, troubles: ReadonlySet<Trouble>): Promise<void> {
+    const name = `client ${index + 1}`;
+    const host = `c${index + 1}.simulated`;
+    const inner = await this.#laboratory.takePglite();
+    this.#network.links.set(host, goodLink());
+    const machine = new Machine();
+    const acknowledged = new Set<string>();
+    const { data, database } = await this.#open(inner, machine, index, acknowledged);
+    const client: Client = {
+      ...{ name, host, inner, machine, database, data, acknowledged },
+      repaired: new Set<string>(),
+      isAsked: false,
+    };
+    this.#clients.push(client);
+    for (const type of TYPES) {
+      const isLate = type !== 'Project' && troubles.has('late-types') && this.#chance.happens(0.4);
+      if (!isLate) await registerType(data, type);
+      else this.#planAt(this.#chance.below(this.#options.steps), (step) => this.#registerLate(client, type, step));
+    }
+    this.#connect(client);
+    await this.#world.advance(2_000);
+  }
+
+  async #registerLate(client: Client, type: EntityTypeName, step: number): Promise<void> {
+    const { data, database, name } = client;
+    this.#say(`${step} ${name}: registers ${type}`);
+    registerType(data, type).catch((error: unknown) => {
+      if (!database.isGone) this.#trouble.push(error);
+    });
+  }
+
+  #planAt(step: number, planned: PlannedStep): void {
+    const at = Math.floor(step);
+    this.#plan.set(at, [...(this.#plan.get(at) ?? []), planned]);
+  }
+
+  /** In the middle of the history: something was there before, and something comes after. */
+  #planLoss(what: string, lose: (server: SimulatedServer) => Promise<void>): void {
+    const { steps } = this.#options;
+    this.#planAt(steps / 2 + this.#chance.below(steps / 3), async (step) => {
+      this.#say(`${step} the server is ${what}`);
+      const loss = await this.#noteLoss();
+      await lose(this.#present());
+      this.#losses.push(loss);
+    });
+  }
+
+  async #noteLoss(): Promise<Loss> {
+    const server = this.#present();
+    const feed = (await server.histories()).at(-1)?.feed ?? [];
+    const there = await this.#serverEntities();
+    const spokenOf = feed.map((row) => laneOf({ entityType: row.entity_type, entityId: row.entity_id }));
+    const deleted = new Set(spokenOf.filter((lane) => !there.has(lane)));
+    const lanes = new Set<string>();
+    for (const { data, database } of this.#clients) {
+      // A client may be killed by being asked.
+      const here = await Promise.race([entitiesOf(data), database.ended]);
+      for (const lane of here?.keys() ?? []) if (!deleted.has(lane)) lanes.add(lane);
+    }
+    return { lanes, inFeed: new Set(feed.map(({ id }) => id)) };
+  }
+
+  #present(): SimulatedServer {
+    if (this.#server === undefined) throw new Error('The server was not started.');
+    return this.#server;
   }
 
   async #open(inner: PGlite, machine: Machine, salt: number, acknowledged: Set<string>) {
@@ -227,41 +302,24 @@ class Simulation {
     return { data, database };
   }
 
-  #startServer(): void {
-    const app = createServerApp({
-      store: this.#laboratory.store,
-      clock: this.#world.clockOf(this.#serverMachine),
-      newId: () => `id-${this.#laboratory.histories}-${(this.#ids += 1)}`,
-      secret: SECRET,
-      limits: { requestsPerSecond: 100_000, requestsAtOnce: 100_000 },
-    });
-    this.#app = app;
-    this.#network.serve = async (request) => {
-      const response = await app.fetch(request);
-      // It was killed meanwhile: what it did stays done, and nobody hears of it.
-      if (this.#app !== app) throw new TypeError('fetch failed', { cause: new Error('The server is gone.') });
-      return response;
-    };
-  }
-
-  async #restartServer(isKilled: boolean): Promise<void> {
-    const before = this.#app;
-    this.#app = undefined;
-    if (isKilled) {
-      this.#serverMachine.isGone = true;
-      this.#serverMachine = new Machine();
-    } else await before?.close();
-    this.#startServer();
-  }
-
   #connect(client: Client): void {
     const { data, database } = client;
     const connect = async (): Promise<void> => {
-      await data.sync.setRules(client.clientRules);
-      await data.sync.connect({ url: `http://${client.host}`, token: this.#token, space: this.#space });
+      await data.sync.setRules(this.#rules);
+      const onServerChanged = client.isAsked ? 'start-anew' : 'refuse';
+      if (onServerChanged === 'start-anew') this.#say(`${client.name}: starts anew`);
+      await data.sync.connect({
+        url: `http://${client.host}`,
+        token: this.#token,
+        space: this.#space,
+        onServerChanged,
+      });
+      client.isAsked = false;
     };
     connect().catch((error: unknown) => {
-      if (!database.isGone) this.#say(`${client.name}: connect: ${messageOf(error)}`);
+      if (database.isGone) return;
+      if (LocalDataError.isCode(error, 'SYNC_SERVER_CHANGED')) client.isAsked = true;
+      this.#say(`${client.name}: connect: ${messageOf(error)}`);
     });
   }
 
@@ -272,6 +330,7 @@ class Simulation {
     const pause = chance.happens(0.2) ? 0 : chance.below(3_000);
     if (this.#options.without?.has(step) === true) return;
     this.#steps.push(step);
+    for (const planned of this.#plan.get(step) ?? []) await planned(step);
     const client = chance.pick(this.#clients);
     const share = chance.next();
     if (share < 0.7) this.#operate(client, chance, step);
@@ -389,7 +448,7 @@ class Simulation {
       }
       default:
         this.#say(`${step} the server is ${step % 2 === 0 ? 'killed and started' : 'restarted'}`);
-        await this.#restartServer(step % 2 === 0);
+        await this.#present().restart(step % 2 === 0);
     }
   }
 
@@ -411,7 +470,7 @@ class Simulation {
       const machine = new Machine();
       machine.offset = client.machine.offset;
       client.machine = machine;
-      await this.#checkCursor(client);
+      await checkCursor(client.name, client.inner, await this.#present().histories());
       const { data, database } = await this.#open(client.inner, machine, index, client.acknowledged);
       client.data = data;
       client.database = database;
@@ -425,7 +484,9 @@ class Simulation {
     for (const client of this.#clients) {
       const { status } = client.data.stores.sync.getState();
       const isExpired = this.#network.links.get(client.host)?.isExpired === true;
-      if (status === 'not-configured' || (status === 'sign-in-needed' && !isExpired)) this.#connect(client);
+      if (status === 'needs-decision') client.isAsked = true;
+      const isWanted = client.isAsked || status === 'not-configured' || status === 'sign-in-needed';
+      if (isWanted && !isExpired) this.#connect(client);
     }
     await this.#world.settle();
   }
@@ -440,6 +501,10 @@ class Simulation {
       this.#network.links.set(client.host, goodLink());
     }
     await this.#reviveCrashed();
+    for (const { data } of this.#clients) {
+      const known = new Set((await data.listEntityTypes()).map(({ entityType }) => entityType));
+      for (const type of TYPES) if (!known.has(type)) await registerType(data, type);
+    }
     for (const client of this.#clients) {
       if (client.data.stores.sync.getState().status === 'paused') this.#connect(client);
     }
@@ -472,145 +537,43 @@ class Simulation {
       if (changes.length > 0) return false;
     }
     const versions = new Set(this.#clients.map(({ data }) => data.stores.sync.getState().version));
-    return versions.size === 1 && versions.has(await this.#serverVersion());
+    return versions.size === 1 && versions.has(await this.#present().version());
   }
 
   async #check(): Promise<void> {
-    const feed = await this.#feed();
-    assert.equal(new Set(feed.map(({ id }) => id)).size, feed.length, 'a change is in the feed more than once');
-    this.#changes = feed.length;
+    const histories = await this.#present().histories();
+    checkFeeds(histories);
+    this.#changes = histories.at(-1)?.feed.length ?? 0;
     const there = await this.#serverEntities();
+    const replicas: Replica[] = [];
     for (const client of this.#clients) {
-      const changes = await allChanges(client.data);
-      this.#checkQueue(client, changes, new Set(feed.map(({ id }) => id)));
-      checkLanes(client, changes, feed);
-      await this.#checkCursor(client);
-      await this.#checkEntities(client, changes, there);
+      const { name, data, inner, acknowledged, repaired } = client;
+      const replica = { name, changes: await allChanges(data), entities: await entitiesOf(data) };
+      replicas.push(replica);
+      checkQueue(replica, acknowledged, histories);
+      checkLanes(replica, repaired, histories);
+      await checkCursor(name, inner, histories.slice(-1));
+      checkEntities(replica, there);
+      const aside = replica.changes.filter(({ origin, status }) => origin === 'remote' && status === 'failed');
+      this.#setAside += aside.length;
     }
+    checkNothingLost(this.#losses, replicas, there);
     if (this.#trouble.length > 0) throw new Error(`Something failed in the background: ${messageOf(this.#trouble[0])}`);
   }
 
-  /** Nothing acknowledged is gone; what is synced took effect or says why not, and what waits says for what. */
-  #checkQueue({ name, acknowledged }: Client, changes: readonly Change[], inFeed: ReadonlySet<string>): void {
-    const known = new Map(changes.map((change) => [change.id, change]));
-    for (const id of acknowledged) assert.ok(known.has(id), `${name}: an acknowledged change is gone: ${id}`);
-    for (const change of changes) {
-      if (change.origin === 'remote') continue;
-      const what = `${name}: ${nameOf(change)} (${change.seq}, ${change.status})`;
-      switch (change.status) {
-        case 'synced': {
-          const isExplained = change.note !== null || (change.conflict?.resolution ?? null) !== null;
-          const isNothing = change.operation === 'delete' && change.acceptedVersion !== null;
-          assert.ok(inFeed.has(change.id) || isExplained || isNothing, `${what} is nowhere: ${JSON.stringify(change)}`);
-          break;
-        }
-        case 'discarded':
-          break;
-        case 'failed':
-        case 'blocked':
-          assert.ok((change.error ?? change.reason ?? '') !== '', `${what} does not say why it waits`);
-          break;
-        case 'applied':
-          assert.ok((change.reason ?? change.awaiting ?? null) !== null, `${what} waits and does not say for what`);
-          break;
-        case 'pending':
-        case 'retrying':
-        case 'conflicted':
-          assert.fail(`${what} is left over`);
-      }
-    }
-  }
-
-  /** Of every entity that the feed speaks of up to the cursor, the base is at least as new, and what the server had then. */
-  async #checkCursor({ name, inner }: Client): Promise<void> {
-    const { rows } = await inner.query<{ version: number | string; phase: string }>(
-      `SELECT version, phase FROM local_data.sync_binding`,
-    );
-    const [binding] = rows;
-    if (binding === undefined || binding.phase !== 'linked') return;
-    const bases = await inner.query<{ lane: string; version: number | string; data: JsonObject | null }>(
-      `SELECT entity_type || '/' || entity_id AS lane, version, data FROM local_data.entity_bases`,
-    );
-    const at = new Map(bases.rows.map(({ lane, version }) => [lane, Number(version)]));
-    const data = new Map(bases.rows.map((row) => [row.lane, row.data]));
-    for (const row of await this.#feed()) {
-      if (row.version > Number(binding.version)) break;
-      const lane = `${row.entity_type}/${row.entity_id}`;
-      const base = at.get(lane);
-      if (base === row.version) {
-        const there: JsonObject | null = row.entity === null ? null : JSON.parse(row.entity);
-        const isSame = canonicalJson(data.get(lane) ?? null) === canonicalJson(there);
-        assert.ok(isSame, `${name}: the base of ${lane} at ${base} is not what the server had: ${row.entity}`);
-      }
-      const isThere = (base ?? -1) >= row.version;
-      assert.ok(
-        isThere,
-        `${name}: the cursor is at ${binding.version}, and the base of ${lane} at ${base ?? 'none'}, before ${row.version}`,
-      );
-    }
-  }
-
-  async #checkEntities({ name, data }: Client, changes: readonly Change[], there: ReadonlyMap<string, string>) {
-    const unsettled = new Set(
-      changes
-        .filter(
-          ({ status, processedSync }) =>
-            status === 'failed' || status === 'blocked' || (status === 'applied' && !processedSync),
-        )
-        .map(({ entityType, entityId }) => `${entityType}/${entityId}`),
-    );
-    this.#setAside += changes.filter(({ origin, status }) => origin === 'remote' && status === 'failed').length;
-    const here = new Map<string, string>();
-    for (const type of TYPES) {
-      const { rows } = await data.queryEntities(type, { limit: 1_000 });
-      for (const row of rows) here.set(`${type}/${String(row['id'])}`, comparable(row));
-    }
-    for (const lane of new Set([...there.keys(), ...here.keys()])) {
-      if (unsettled.has(lane)) continue;
-      const message = `${name} has another ${lane} than the server; its changes:\n${told(changes, lane)}`;
-      assert.equal(here.get(lane), there.get(lane), message);
-    }
-  }
-
   async #end(): Promise<void> {
-    await this.#app?.close();
     for (const client of this.#clients) {
       client.machine.isGone = true;
       if (!client.database.isGone) client.database.crashAfter(0);
       await client.database.crash();
-      this.#laboratory.giveBack(client.inner);
     }
-  }
-
-  // --- The server's side
-
-  async #feed() {
-    const text = `SELECT version, id, client_id, entity_type, entity_id, operation, entity FROM local_data_sync.feed WHERE space = $1 ORDER BY version`;
-    return this.#laboratory.store.run<{
-      version: number;
-      id: string;
-      client_id: string;
-      entity_type: string;
-      entity_id: string;
-      operation: string;
-      entity: string | null;
-    }>({ name: '', text }, [this.#space]);
-  }
-
-  async #serverVersion(): Promise<number> {
-    const text = `SELECT version FROM local_data_sync.spaces WHERE space = $1`;
-    const [row] = await this.#laboratory.store.run<{ version: number }>({ name: '', text }, [this.#space]);
-    return row?.version ?? 0;
+    await this.#server?.end();
+    for (const { inner } of this.#clients) await this.#laboratory.giveBack(inner);
   }
 
   async #serverEntities(): Promise<ReadonlyMap<string, string>> {
-    const headers = { authorization: `Bearer ${this.#token}` };
-    const request = new Request(`http://server/v1/spaces/${this.#space}/snapshot?limit=1000`, { headers });
-    const response = await this.#app?.fetch(request);
-    const { entities, next } = snapshotResponseSchema.parse(await response?.json());
-    assert.equal(next, null);
-    const parsed = entities.map((entity) => snapshotEntitySchema.parse(entity));
-    return new Map(parsed.map(({ entityType, entityId, entity }) => [`${entityType}/${entityId}`, comparable(entity)]));
+    const entities = await this.#present().entities();
+    return new Map(entities.map((one) => [laneOf(one), comparable(one.entity)]));
   }
 
   #say(line: string): void {
@@ -618,30 +581,19 @@ class Simulation {
   }
 }
 
-function checkLanes(
-  { name, repaired }: Client,
-  changes: readonly Change[],
-  feed: readonly { readonly id: string; readonly version: number }[],
-): void {
-  const seqs = new Map(changes.map((change) => [change.id, change]));
-  const last = new Map<string, number>();
-  for (const { id } of feed) {
-    const change = seqs.get(id);
-    if (change === undefined || change.origin === 'remote') continue;
-    const lane = `${change.entityType}/${change.entityId}`;
-    if (repaired.has(lane)) continue;
-    const before = last.get(lane) ?? 0;
-    assert.ok(
-      change.seq > before,
-      `${name}: ${lane} was sent out of order: ${before} before ${change.seq}:\n${told(changes, lane)}`,
-    );
-    last.set(lane, change.seq);
-  }
+async function registerType(data: LocalDataEngine, entityType: EntityTypeName): Promise<void> {
+  const { sql, table } = TABLES[entityType];
+  await data.exec(sql);
+  await data.registerEntityType({ entityType, ...(table === undefined ? {} : { table }) });
 }
 
-function told(changes: readonly Change[], lane: string): string {
-  const own = changes.filter(({ entityType, entityId }) => `${entityType}/${entityId}` === lane);
-  return own.map((change) => JSON.stringify(change)).join('\n');
+async function entitiesOf(data: LocalDataEngine): Promise<Map<string, string>> {
+  const entities = new Map<string, string>();
+  for (const { entityType } of await data.listEntityTypes()) {
+    const { rows } = await data.queryEntities(entityType, { limit: 1_000 });
+    for (const row of rows) entities.set(laneOf({ entityType, entityId: String(row['id']) }), comparable(row));
+  }
+  return entities;
 }
 
 async function allChanges(data: LocalDataEngine): Promise<Change[]> {
@@ -661,15 +613,6 @@ function patchOf(type: (typeof TYPES)[number], chance: Chance, step: number): Js
   if (type === 'Task' && chance.happens(0.4)) patch['project_id'] = `project-${chance.below(IDS)}`;
   if (type === 'Note' && chance.happens(0.4)) patch['tags'] = { [chance.pick(['a', 'b', 'c'])]: chance.below(5) };
   return patch;
-}
-
-/** Null and absent are the same to a table's column. */
-function comparable(entity: JsonObject): string {
-  return canonicalJson(Object.fromEntries(Object.entries(entity).filter(([, value]) => value !== null)));
-}
-
-function nameOf({ operation, entityType, entityId }: Change): string {
-  return `${operation} of ${entityType}/${entityId}`;
 }
 
 function messageOf(error: unknown): string {

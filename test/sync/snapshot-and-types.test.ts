@@ -282,6 +282,19 @@ describe('snapshots and entity types', () => {
       assert.deepEqual(await a.getEntity('Task', 't1'), await b.getEntity('Task', 't1'));
     });
 
+    it('appears again in a column that was dropped and added once more', async () => {
+      const a = await connected();
+      const b = await connected();
+      await a.upsertEntity('Task', 't1', { title: 'x', priority: 3 });
+      await bothSynced(a, b);
+      await b.exec('ALTER TABLE tasks DROP COLUMN priority');
+      await b.sync.whenSynced();
+      await b.exec('ALTER TABLE tasks ADD COLUMN priority integer');
+      await b.sync.whenSynced();
+      assert.equal((await b.getEntity('Task', 't1'))?.['priority'], 3);
+      assert.equal((await b.sync.state()).version, 1);
+    });
+
     it('comes back with a table that was dropped and made again', async () => {
       const a = await connected();
       await a.upsertEntity('Task', 't1', { title: 'kept by the server' });
