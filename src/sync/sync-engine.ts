@@ -41,7 +41,6 @@ const INFO_TIMEOUT = 15_000;
 const DIGEST_TIMEOUT = 60_000;
 /** Milliseconds in which what waits must have gone before a comparison. */
 const CATCH_UP_TIMEOUT = 60_000;
-
 /** A server that was away is found again within the longest of these steps. */
 const CONTACT_RETRY = { attempts: Infinity, baseDelayMs: 500, maxDelayMs: 10_000 } as const;
 
