@@ -144,6 +144,20 @@ export async function moveBases(
   rows: readonly (EntityBase & { readonly isEcho?: boolean })[],
   snapshot = 0,
 ): Promise<void> {
+  await writeBases(session, rows, snapshot, 'excluded.version > b.version');
+}
+
+/** The same, also where a base has the version already and yet not what the server has. */
+export async function replaceBases(session: Session, rows: readonly EntityBase[]): Promise<void> {
+  await writeBases(session, rows, 0, 'true');
+}
+
+async function writeBases(
+  session: Session,
+  rows: readonly (EntityBase & { readonly isEcho?: boolean })[],
+  snapshot: number,
+  isTaken: string,
+): Promise<void> {
   if (rows.length === 0) return;
   const input = rows.map((row) => ({ ...shortName(row), v: row.version, h: row.timestamp, d: row.data }));
   const foreign = rows.filter((row) => row.isEcho !== true).map((row) => ({ ...shortName(row), v: row.version }));
@@ -154,9 +168,9 @@ export async function moveBases(
      FROM jsonb_to_recordset($1::jsonb) AS r(t text, e text, v bigint, h bigint, d jsonb)
      ON CONFLICT (entity_type, entity_id) DO UPDATE SET
        version = greatest(b.version, excluded.version),
-       timestamp = CASE WHEN excluded.version > b.version THEN excluded.timestamp ELSE b.timestamp END,
-       deleted = CASE WHEN excluded.version > b.version THEN excluded.deleted ELSE b.deleted END,
-       data = CASE WHEN excluded.version > b.version THEN excluded.data ELSE b.data END,
+       timestamp = CASE WHEN ${isTaken} THEN excluded.timestamp ELSE b.timestamp END,
+       deleted = CASE WHEN ${isTaken} THEN excluded.deleted ELSE b.deleted END,
+       data = CASE WHEN ${isTaken} THEN excluded.data ELSE b.data END,
        snapshot = greatest(b.snapshot, excluded.snapshot)`,
     [JSON.stringify(input), snapshot],
   );

@@ -31,7 +31,7 @@ export function rowFromEntity(type: EntityType, payload: string, entityId: strin
 }
 
 /** A row of the type's table from the present row and a patch: keys present only. A column may have the row's own name. */
-function rowFromPatch(type: EntityType, row: string, patch: string): string {
+export function rowFromPatch(type: EntityType, row: string, patch: string): string {
   if (type.kind === 'document') {
     const document = `${row}."data" || (${patch} - ${quoteLiteral(type.key)})`;
     return `jsonb_populate_record(${row}.*, jsonb_build_object('data', ${document}))`;

@@ -5,6 +5,7 @@ import { LocalDataError } from '../protocol/errors.ts';
 import { releaseBlocked } from './apply-changes.ts';
 import { type ChangeRow, type Rebased, isLocalStage, isPushStage, lightColumns, toChange } from './change-row.ts';
 import { checkInput, filterSql, requireChange } from './changes-table.ts';
+import type { Session } from './database.ts';
 import type { OverlayChange } from './entity-bases.ts';
 import { checkPayload } from './failures.ts';
 import { readInDoubt, refuseInDoubt, settleDoubt } from './in-doubt.ts';
@@ -47,6 +48,19 @@ export async function retryFailed(context: RepairContext, filter: ChangeFilter):
   }
   await releaseMembers(context);
   return retried;
+}
+
+/** Remote changes that are set aside: by entity type one of them, and how many there are. Sync puts them in place. */
+export async function findSetAside(
+  session: Session,
+  filter: ChangeFilter,
+): Promise<{ readonly id: string; readonly count: number }[]> {
+  const { where, params } = filterSql({ ...filter, status: 'failed' });
+  return session.run<{ id: string; count: number }>(
+    `SELECT min(c.id) AS id, count(*) AS count FROM local_changes c
+     WHERE ${where.join(' AND ')} AND c.origin = 'remote' GROUP BY c.entity_type`,
+    params,
+  );
 }
 
 /** Members of a transaction that waited for another member which is sent anew: it goes as a whole or not at all. */

@@ -54,7 +54,7 @@ import { payloadSchema } from '../db/payload-schema.ts';
 import { readOnlyQuery, writeSql } from '../db/people-sql.ts';
 import { recordApplied } from '../db/record-applied.ts';
 import { discardChange, previewDiscard, restoreChange } from '../db/discard-changes.ts';
-import { editChange, retryChange, retryFailed } from '../db/repair-changes.ts';
+import { editChange, findSetAside, retryChange, retryFailed } from '../db/repair-changes.ts';
 import type { RepairContext } from '../db/repair-context.ts';
 import { isStillImported, undoImport } from '../db/undo-import.ts';
 import { type RetryLimits, RetrySchedule } from '../db/retry-schedule.ts';
@@ -368,12 +368,19 @@ export class LocalDataEngine implements LocalData {
     await this.#processor.whenIdle();
   }
 
-  retryChange(id: string): Promise<Change> {
-    return this.#repair((context) => retryChange(context, id));
+  async retryChange(id: string): Promise<Change> {
+    const change = await this.getChange(id);
+    if (change?.origin !== 'remote' || change.status !== 'failed')
+      return this.#repair((context) => retryChange(context, id));
+    await this.#sync.retrySetAside(id);
+    return (await this.getChange(id)) ?? change;
   }
 
-  retryFailed(filter: ChangeFilter = {}): Promise<number> {
-    return this.#repair((context) => retryFailed(context, filter));
+  async retryFailed(filter: ChangeFilter = {}): Promise<number> {
+    const aside = await this.#alone((session) => findSetAside(session, filter));
+    const retried = await this.#repair((context) => retryFailed(context, filter));
+    for (const { id } of aside) await this.#sync.retrySetAside(id);
+    return aside.reduce((total, { count }) => total + count, retried);
   }
 
   editChange(id: string, data: JsonObject): Promise<Change> {

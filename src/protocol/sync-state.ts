@@ -147,7 +147,14 @@ export interface ConflictResolution {
   readonly lost: { readonly mine: JsonObject; readonly theirs: JsonObject };
 }
 
-export type Resolve = { readonly keep: 'mine' | 'theirs' } | { readonly data: JsonObject };
+/** One side, or what is to hold: fields that are named in neither stay as the server has them. */
+export type Resolve =
+  | { readonly keep: 'mine' | 'theirs' }
+  | {
+      readonly data: JsonObject;
+      /** Fields of a document that are to be gone; a table's columns stay. */
+      readonly removed?: readonly string[];
+    };
 
 /** An entity that the server's earlier history had and its new one lacks. */
 export interface MissingEntity {
@@ -183,8 +190,15 @@ export interface Receipt {
 export interface VerifyDifference {
   readonly entityType: string;
   readonly entityId: string;
+  /**
+   * By what is known here of the server: it is not known here, it is not there, it is another. `not-as-base`: that is right,
+   * and yet the entity itself is not what comes of it with the changes that wait on top, such as where a trigger writes.
+   */
   readonly kind: 'missing-here' | 'missing-there' | 'different' | 'not-as-base';
-  /** What the server has, and what is here without what still waits; null where it is not there. */
+  /**
+   * What the server has, and what is known here of it; null where it is not there. Under `not-as-base` what should be here,
+   * and what is.
+   */
   readonly server: Entity | null;
   readonly here: Entity | null;
 }

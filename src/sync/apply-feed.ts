@@ -285,10 +285,12 @@ async function settleSetAside(
 
 const TRIED_AT_ONCE = 1_000;
 
-/** Tries again what was set aside, as far as it may go by now. Gives how many are in place. */
-export async function retrySetAside(context: RemoteContext, version: number): Promise<number> {
+/** Tries again what was set aside, all of it or that of one type, as far as it may go by now. Gives how many are in place. */
+export async function retrySetAside(context: RemoteContext, version: number, only?: string): Promise<number> {
   const { session, entityTypes, isLocalOnly } = context;
-  const types = entityTypes.all().flatMap(({ entityType }) => (isLocalOnly(entityType) ? [] : [entityType]));
+  const types = entityTypes
+    .all()
+    .flatMap(({ entityType }) => (isLocalOnly(entityType) || entityType !== (only ?? entityType) ? [] : [entityType]));
   const rows = await session.run<{ entity_type: string; entity_id: string }>(
     `SELECT DISTINCT entity_type, entity_id FROM local_changes c
      WHERE c.status = 'failed' AND c.origin = 'remote' AND c.failure->>'code' IS DISTINCT FROM '${NOT_UNDERSTOOD}'

@@ -1,7 +1,7 @@
 // Follows the feed: asks for what comes after the cursor, waiting at the server when there is nothing, and puts each page in
 // place with the cursor in one transaction. It never moves the cursor by itself.
 import type { PullResponse } from '../protocol/sync.ts';
-import { applyFeedPage, retrySetAside } from './apply-feed.ts';
+import { applyFeedPage } from './apply-feed.ts';
 import type { SyncLedger } from './sync-ledger.ts';
 import { type SyncTransport, TransportError } from './transport.ts';
 import { Wake } from './wake.ts';
@@ -99,10 +99,7 @@ export class PullLoop {
     if (page.epoch !== binding.epoch)
       throw new TransportError('epoch-changed', 'The server has another history than before.');
     if (page.changes.length === 0 && page.cursor === binding.cursor) return;
-    await ledger.write(async (context) => {
-      await applyFeedPage(context, page);
-      if (context.setAside > 0) await retrySetAside(context, page.version);
-    });
+    await ledger.write((context) => applyFeedPage(context, page));
     ledger.moved({ cursor: page.cursor, version: page.version });
     ledger.show({ lastPullAt: ledger.parts.clock.now() });
   }

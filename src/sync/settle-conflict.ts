@@ -179,14 +179,14 @@ export async function resolveConflict(context: SettleContext, id: string, resolv
       { id, status: change.status },
     );
   }
-  if ('data' in resolve) requireAcceptable(context, change, resolve.data);
+  if ('data' in resolve) requireAcceptable(context, change, resolve);
   const [row] = await session.run<{ rebased: Rebased | null }>(`SELECT rebased FROM local_changes WHERE id = $1`, [id]);
   const { operation, data, removed = [] } = effectOf({ ...change, rebased: row?.rebased ?? null });
   const { previous, timestamp, conflict } = change;
   const settled = settleByPerson(
     { operation, data, removed, previous, inserted: insertedBy(change), timestamp, clientId: context.clientId },
     conflict,
-    'data' in resolve ? { data: await asStored(context, change, resolve.data) } : resolve,
+    'data' in resolve ? { ...resolve, data: await asStored(context, change, resolve.data) } : resolve,
     now,
   );
   // A decision is newer than all that it decides about.
@@ -196,11 +196,19 @@ export async function resolveConflict(context: SettleContext, id: string, resolv
 }
 
 /** What a person put together goes to the server: it must be such an entity. */
-function requireAcceptable({ entityTypes }: SettleContext, change: Change, data: JsonObject): void {
+function requireAcceptable(
+  { entityTypes }: SettleContext,
+  change: Change,
+  { data, removed = [] }: Extract<Resolve, { readonly data: JsonObject }>,
+): void {
   const type = entityTypes.require(change.entityType);
   checkInput({ maxPayloadBytes: SYNC_LIMITS.changeBytes }, { ...change, operation: 'update', data });
   const failure = checkPayload(type, change.entityId, data);
   if (failure !== undefined) throw new LocalDataError('INVALID_PAYLOAD', failure.message, { id: change.id });
+  const stays = removed.find((field) => type.kind === 'table' || field === type.key);
+  if (stays === undefined) return;
+  const message = `"${stays}" of ${change.entityType} "${change.entityId}" cannot be taken out: it is a column. Give it a value, or null.`;
+  throw new LocalDataError('INVALID_PAYLOAD', message, { id: change.id, field: stays });
 }
 
 /** Its values as the table's columns have them, such as numerics as text. */

@@ -26,19 +26,21 @@ import { type Obstacle, TOKEN_NEEDED, asConnectError, describeOffline, obstacleO
 import { PullLoop } from './pull-loop.ts';
 import { parentsFirst } from './put-entities.ts';
 import { PushLoop } from './push-loop.ts';
+import { SetAsideRetry } from './set-aside-retry.ts';
 import { receiveSnapshot } from './receive-snapshot.ts';
 import { resolveConflict } from './settle-conflict.ts';
 import { setBinding } from './sync-binding.ts';
 import { SyncLedger, type SyncParts } from './sync-ledger.ts';
 import { type SyncTransport, type TransportCall, TransportError } from './transport.ts';
 import { TypesInStep } from './types-in-step.ts';
-import { verifyAgainstServer } from './verify.ts';
+import { verifyAgainstServer, verifyCancelled } from './verify.ts';
 import { Wake } from './wake.ts';
 
 /** Milliseconds. */
 const INFO_TIMEOUT = 15_000;
 const DIGEST_TIMEOUT = 60_000;
-
+/** Milliseconds in which what waits must have gone before a comparison. */
+const CATCH_UP_TIMEOUT = 60_000;
 /** A server that was away is found again within the longest of these steps. */
 const CONTACT_RETRY = { attempts: Infinity, baseDelayMs: 500, maxDelayMs: 10_000 } as const;
 
@@ -52,6 +54,7 @@ export class SyncEngine implements LocalDataSync {
   readonly #ledger: SyncLedger;
   readonly #push: PushLoop;
   readonly #pull: PullLoop;
+  readonly #setAside: SetAsideRetry;
   readonly #types: TypesInStep;
   readonly #schedule: RetrySchedule;
   /** Wakes the task from its wait between contacts. */
@@ -71,6 +74,7 @@ export class SyncEngine implements LocalDataSync {
     this.#ledger = new SyncLedger(parts);
     this.#push = new PushLoop(this.#ledger);
     this.#pull = new PullLoop(this.#ledger, () => this.#push.isLong);
+    this.#setAside = new SetAsideRetry(this.#ledger);
     this.#types = new TypesInStep(this.#ledger, async () => {
       await this.#push.prepare();
       this.#push.wake();
@@ -133,6 +137,7 @@ export class SyncEngine implements LocalDataSync {
   async syncNow(): Promise<SyncState> {
     this.#ledger.requireBinding();
     await this.#push.makeRetriesDue();
+    if (this.#setAside.isNeeded) await this.#setAside.now();
     this.#retryNow.wake();
     await this.whenSynced();
     return this.#ledger.state;
@@ -201,20 +206,48 @@ export class SyncEngine implements LocalDataSync {
   async verify(options: { readonly repair?: boolean; readonly signal?: AbortSignal } = {}): Promise<VerifyReport> {
     const ledger = this.#ledger;
     const { transport } = this.#requirePeer();
+    const { read, entityTypes } = ledger.parts;
     const signal = anyOf(options.signal, this.#ending?.signal);
     const ask = <T>(send: (call: TransportCall) => Promise<T>): Promise<T> => ledger.ask(DIGEST_TIMEOUT, signal, send);
-    await this.whenSynced(options.signal);
-    return verifyAgainstServer(
+    const caughtUp = (): Promise<void> => this.#whenSyncedWithin(CATCH_UP_TIMEOUT, options.signal);
+    await caughtUp();
+    const verifying = verifyAgainstServer(
       {
         digest: () => ask((call) => transport.digest(call)),
         bucket: (bucket, page) => ask((call) => transport.bucket({ bucket, page }, call)),
-        read: ledger.parts.read,
+        read,
         write: (work) => ledger.write(work),
+        entityTypes,
         isLocalOnly: (entityType) => ledger.isLocalOnly(entityType),
-        caughtUp: () => this.whenSynced(options.signal),
+        caughtUp,
+        signal: options.signal,
       },
       options.repair ?? false,
     );
+    return verifying.catch((error: unknown) => {
+      throw options.signal?.aborted === true && error instanceof TransportError ? verifyCancelled() : error;
+    });
+  }
+
+  /** What does not come to rest cannot be compared, and whoever asked is told so. */
+  async #whenSyncedWithin(milliseconds: number, signal?: AbortSignal): Promise<void> {
+    const limit = new AbortController();
+    const cancelTimer = this.#ledger.parts.clock.setTimer(() => limit.abort(), milliseconds);
+    try {
+      await this.whenSynced(anyOf(signal, limit.signal));
+    } catch (error) {
+      if (!limit.signal.aborted || signal?.aborted === true) throw error;
+      const { status, reason, waiting } = this.#ledger.state;
+      const why = reason === null ? status : `${status}: ${reason}`;
+      throw new LocalDataError(
+        'TIMED_OUT',
+        `Nothing can be compared yet: after ${milliseconds / 1_000} s this database is not in sync (${why}). Changes that wait: ${waiting}. Verify when it is.`,
+        { status, waiting },
+        { cause: error },
+      );
+    } finally {
+      cancelTimer();
+    }
   }
 
   async conflicts(): Promise<Change[]> {
@@ -228,6 +261,11 @@ export class SyncEngine implements LocalDataSync {
     const change = await this.#ledger.write((context) => resolveConflict(context, changeId, resolve));
     this.#ledger.troubles.countSoon();
     return change;
+  }
+
+  /** Tries again to put in place what was set aside, of the type that a change is of or all of it. */
+  retrySetAside(changeId?: string): Promise<void> {
+    return this.#setAside.now(changeId);
   }
 
   /** Whether it is so before the time is over and while there is contact; looked at after each commit. */
@@ -281,6 +319,7 @@ export class SyncEngine implements LocalDataSync {
 
   async close(): Promise<void> {
     this.#stopListening();
+    this.#setAside.close();
     this.#ledger.close();
     await this.#inTurn(async () => {
       await this.#endTask();
@@ -420,6 +459,7 @@ export class SyncEngine implements LocalDataSync {
     if (event.entityTypes !== undefined) this.#settleTypes();
     if (this.#mayHaveKept(event)) troubles.countKeptSoon();
     this.#ledger.noteChanged(event.changes);
+    if (event.entities.length > 0) this.#setAside.soon();
     if (applied > 0) this.#push.wake();
     this.#ledger.show();
   }

@@ -1,6 +1,7 @@
-// Compares this database with the server by hashes: bucket by bucket, and entity by entity where buckets differ. Looking
-// changes nothing; a repair takes what the server has for the entities that differ, beneath the changes that wait. All that is
-// compared is of one version: where the feed moves meanwhile, the comparison is begun again.
+// Compares this database with the server by hashes: bucket by bucket, and entity by entity where buckets differ; and the
+// entities themselves with what they should be. Looking changes nothing; a repair takes what the server has for the entities
+// that differ, beneath the changes that wait. All that is compared with the server is of one version: where the feed moves
+// meanwhile, the comparison is begun again. It goes in pages, and can be cancelled between two of them.
 import { createHash } from 'node:crypto';
 import type { Entity } from '../protocol/changes.ts';
 import { canonicalJson } from '../protocol/canonical-json.ts';
@@ -9,27 +10,62 @@ import type { VerifyDifference, VerifyReport } from '../protocol/sync-state.ts';
 import { LocalDataError } from '../protocol/errors.ts';
 import { laneOf } from '../db/change-row.ts';
 import type { Session } from '../db/database.ts';
-import { type EntityBase, feedVersion, moveBases } from '../db/entity-bases.ts';
+import type { EntityTypes } from '../db/entity-types.ts';
+import { type EntityBase, feedVersion, readBases, replaceBases } from '../db/entity-bases.ts';
 import { type RemoteContext, putOnBases } from './apply-feed.ts';
+import { straysAmong, strayPages } from './stray-pages.ts';
 
 export interface VerifyParts {
   readonly digest: () => Promise<DigestResponse>;
   readonly bucket: (bucket: number, page: string | null) => Promise<BucketResponse>;
   readonly read: <T>(work: (session: Session) => Promise<T>) => Promise<T>;
-  readonly write: <T>(work: (context: RemoteContext & { readonly version: number }) => Promise<T>) => Promise<T>;
+  readonly write: <T>(work: (context: RemoteContext) => Promise<T>) => Promise<T>;
+  readonly entityTypes: EntityTypes;
   readonly isLocalOnly: (entityType: string) => boolean;
   /** Resolves when everything the server has is here. */
   readonly caughtUp: () => Promise<void>;
+  /** Ends it between two pages; what was repaired by then stays so. */
+  readonly signal: AbortSignal | undefined;
 }
 
 const ATTEMPTS = 5;
 const LISTED = 1_000;
 const READ_AT_ONCE = 5_000;
+const REPAIRED_AT_ONCE = 1_000;
+
+interface Difference {
+  readonly difference: VerifyDifference;
+  /** What the server has; undefined where that is known here already. */
+  readonly base?: EntityBase;
+}
+
+interface Compared {
+  readonly version: number;
+  readonly count: number;
+  readonly differences: readonly Difference[];
+}
 
 export async function verifyAgainstServer(parts: VerifyParts, repair: boolean): Promise<VerifyReport> {
+  const { version, count, differences: ofBases } = await compareBases(parts);
+  const differences = [...ofBases];
+  const known = new Set(ofBases.map(({ difference }) => laneOf(difference)));
+  for await (const strays of strayPages(parts)) {
+    goOn(parts);
+    for (const difference of strays) if (!known.has(laneOf(difference))) differences.push({ difference });
+  }
+  return {
+    version,
+    compared: count,
+    differences: differences.slice(0, LISTED).map(({ difference }) => difference),
+    differencesTotal: differences.length,
+    repaired: repair ? await repairAll(parts, differences) : 0,
+  };
+}
+
+async function compareBases(parts: VerifyParts): Promise<Compared> {
   for (let attempt = 1; ; attempt++) {
-    const report = await compareOnce(parts, repair);
-    if (report !== undefined) return report;
+    const compared = await compareOnce(parts);
+    if (compared !== undefined) return compared;
     if (attempt === ATTEMPTS) {
       throw new LocalDataError(
         'SYNC_NOT_CONNECTED',
@@ -41,13 +77,13 @@ export async function verifyAgainstServer(parts: VerifyParts, repair: boolean): 
 }
 
 /** Undefined where what is here, the digests and the buckets were not all of one version. */
-async function compareOnce(parts: VerifyParts, repair: boolean): Promise<VerifyReport | undefined> {
+async function compareOnce(parts: VerifyParts): Promise<Compared | undefined> {
   const here = await readHashes(parts);
   if (here === undefined) return undefined;
   const theirs = await parts.digest();
   if (theirs.version !== here.version) return undefined;
   const digests = new Map(theirs.buckets.map((bucket) => [bucket.bucket, bucket.digest]));
-  const differences: { difference: VerifyDifference; base: EntityBase }[] = [];
+  const differences: Difference[] = [];
   for (const bucket of new Set([...digests.keys(), ...here.buckets.keys()])) {
     const entities = here.buckets.get(bucket) ?? [];
     if (digestOf(entities) === (digests.get(bucket) ?? digestOf([]))) continue;
@@ -57,20 +93,15 @@ async function compareOnce(parts: VerifyParts, repair: boolean): Promise<VerifyR
   }
   // The pages of a bucket are not of one moment.
   if (differences.length > 0 && (await parts.digest()).version !== here.version) return undefined;
-  const repaired =
-    repair && differences.length > 0
-      ? await repairBases(
-          parts,
-          differences.map(({ base }) => base),
-        )
-      : 0;
-  return {
-    version: here.version,
-    compared: here.count,
-    differences: differences.slice(0, LISTED).map(({ difference }) => difference),
-    differencesTotal: differences.length,
-    repaired,
-  };
+  return { version: here.version, count: here.count, differences };
+}
+
+function goOn({ signal }: VerifyParts): void {
+  if (signal?.aborted === true) throw verifyCancelled();
+}
+
+export function verifyCancelled(): LocalDataError {
+  return new LocalDataError('CANCELLED', 'The comparison was cancelled. What was repaired by then stays so.');
 }
 
 interface Hashed {
@@ -93,6 +124,7 @@ async function readHashes(parts: VerifyParts): Promise<Hashes | undefined> {
   let after: readonly [string, string] = ['', ''];
   const version = await parts.read(feedVersion);
   for (;;) {
+    goOn(parts);
     const from = after;
     const page = await parts.read(async (session) => {
       if ((await feedVersion(session)) !== version) return undefined;
@@ -124,16 +156,17 @@ async function compareBucket(
   bucket: number,
   here: readonly Hashed[],
   version: number,
-): Promise<{ difference: VerifyDifference; base: EntityBase }[] | undefined> {
+): Promise<Difference[] | undefined> {
   const there = new Map<string, SnapshotEntity>();
   for (let page: string | null = null; ;) {
+    goOn(parts);
     const answer: BucketResponse = await parts.bucket(bucket, page);
     if (answer.version !== version) return undefined;
     for (const entity of answer.entities) if (!parts.isLocalOnly(entity.entityType)) there.set(laneOf(entity), entity);
     if (answer.next === null) break;
     page = answer.next;
   }
-  const found: { difference: VerifyDifference; base: EntityBase }[] = [];
+  const found: Difference[] = [];
   for (const own of here) {
     const lane = laneOf(own);
     const other = there.get(lane);
@@ -160,19 +193,29 @@ async function compareBucket(
   return found;
 }
 
-async function repairBases(parts: VerifyParts, bases: readonly EntityBase[]): Promise<number> {
-  return parts.write(async (context) => {
-    const names = JSON.stringify(bases.map(({ entityType, entityId }) => ({ t: entityType, e: entityId })));
-    // A base that differs at the same version must give way to the server's.
-    await context.session.run(
-      `DELETE FROM local_data.entity_bases b USING jsonb_to_recordset($1::jsonb) AS n(t text, e text)
-       WHERE b.entity_type = n.t AND b.entity_id = n.e`,
-      [names],
-    );
-    await moveBases(context.session, bases);
-    const refused = await putOnBases(context, bases, context.version, bases.length > LISTED);
-    return bases.length - refused.size;
-  });
+/** Gives how many are as they should be now. */
+async function repairAll(parts: VerifyParts, differences: readonly Difference[]): Promise<number> {
+  let repaired = 0;
+  for (let start = 0; start < differences.length; start += REPAIRED_AT_ONCE) {
+    goOn(parts);
+    const chunk = differences.slice(start, start + REPAIRED_AT_ONCE);
+    repaired += await parts.write((context) => repairSome(context, chunk));
+  }
+  return repaired;
+}
+
+async function repairSome(context: RemoteContext, differences: readonly Difference[]): Promise<number> {
+  const { session } = context;
+  const names = differences.map(({ difference: { entityType, entityId } }) => ({ entityType, entityId }));
+  await replaceBases(
+    session,
+    differences.flatMap(({ base }) => (base === undefined ? [] : [base])),
+  );
+  const known = await readBases(session, names);
+  const bases = names.map((name) => known.get(laneOf(name)) ?? { ...name, version: 0, timestamp: 0, data: null });
+  const refused = await putOnBases(context, bases, await feedVersion(session), bases.length === REPAIRED_AT_ONCE);
+  const strays = await straysAmong(context, bases);
+  return names.filter((name) => !refused.has(laneOf(name)) && !strays.has(laneOf(name))).length;
 }
 
 function bucketOf(entityType: string, entityId: string): number {

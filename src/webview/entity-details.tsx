@@ -1,8 +1,16 @@
 // One entity: its fields, editable, and its changes with what can be done about them. Drafts outlive hiding and reload.
 import { type KeyboardEvent, type ReactNode, useCallback, useEffect, useState } from 'react';
 import { useStore } from 'zustand';
-import { type Change, type Entity, type JsonObject, type JsonValue, WAITING_STATUSES } from '../protocol/changes.ts';
+import {
+  type Change,
+  type ChangeOrigin,
+  type Entity,
+  type JsonObject,
+  type JsonValue,
+  WAITING_STATUSES,
+} from '../protocol/changes.ts';
 import type { ColumnInfo, EntityTypeInfo } from '../protocol/engine.ts';
+import { conflictLines } from './conflict-lines.ts';
 import { editText, parseText, timeOf } from './format-value.ts';
 import { useLiveChanges, usePanel } from './panel-context.ts';
 import { StatusMark } from './status-mark.tsx';
@@ -296,6 +304,8 @@ function Changes({ title, changes }: { readonly title: string; readonly changes:
   );
 }
 
+const ORIGINS: Readonly<Record<ChangeOrigin, string>> = { local: '', sql: ' · SQL', remote: ' · from the server' };
+
 function ChangeItem({ change }: { readonly change: Change }): ReactNode {
   const { host } = usePanel();
   const { id: changeId, status } = change;
@@ -310,9 +320,14 @@ function ChangeItem({ change }: { readonly change: Change }): ReactNode {
           <span className="change-seq">{change.seq}</span>
         </div>
         {change.reason !== null && <div className="change-reason">{change.reason}</div>}
+        {conflictLines(change).map((line) => (
+          <div className="change-conflict" key={line}>
+            {line}
+          </div>
+        ))}
         <div className="change-time">
           {timeOf(change.timestamp)}
-          {change.origin === 'sql' ? ' · SQL' : ''}
+          {ORIGINS[change.origin]}
           {change.attempts > 0 ? ` · ${change.attempts} ${change.attempts === 1 ? 'attempt' : 'attempts'}` : ''}
         </div>
       </div>

@@ -466,6 +466,27 @@ describe('a key that is taken out of a document', () => {
     assert.deepEqual(await a.getEntity('Note', 'n1'), wanted);
   });
 
+  it('may be what a person resolves a conflict by', async () => {
+    const a = await connected();
+    const b = await connected();
+    for (const data of [a, b]) await data.sync.setRules({ '*': { conflicts: 'manual' } });
+    await a.upsertEntity('Note', 'n1', { title: 'x' });
+    await a.sync.whenSynced();
+    await b.sync.whenSynced();
+    await a.sync.goOffline();
+    await a.upsertEntity('Note', 'n1', { extra: 'mine' });
+    await b.upsertEntity('Note', 'n1', { extra: 'theirs' });
+    await b.sync.whenSynced();
+    await a.sync.goOnline();
+    await a.sync.whenSynced();
+    const [conflicted] = await a.sync.conflicts();
+    const resolved = await a.sync.resolve(conflicted?.id ?? '', { data: { title: 'x' }, removed: ['extra'] });
+    assert.deepEqual(resolved.conflict?.resolution?.lost, { mine: { extra: 'mine' }, theirs: { extra: 'theirs' } });
+    await a.sync.whenSynced();
+    await b.sync.whenSynced();
+    assert.deepEqual(await b.getEntity('Note', 'n1'), { id: 'n1', title: 'x' });
+  });
+
   it('stays gone where only the other side wrote another key of the same object (scenario 25)', async () => {
     const a = await connected();
     await a.upsertEntity('Task', 't1', { title: 'x', settings: { gone: 1, kept: 1 } });

@@ -179,11 +179,8 @@ describe('repairing beside a server', () => {
       assert.equal((await latest(a, edited)).status, 'synced');
       const b = await connected();
       await b.exec(`ALTER TABLE tasks ADD COLUMN amount numeric(10, 2)`);
-      const base = await b.query(`SELECT data FROM local_data.entity_bases`);
-      assert.deepEqual(
-        base.rows.map(({ data }) => (data as JsonObject)['amount']),
-        ['2.50'],
-      );
+      const base = await b.query(`SELECT data->>'amount' AS amount FROM local_data.entity_bases`);
+      assert.deepEqual(base.rows, [{ amount: '2.50' }]);
     });
 
     it('makes of an insert what the table makes of the new data, and keeps what only a default had made', async () => {
@@ -522,6 +519,56 @@ describe('repairing beside a server', () => {
       assert.equal((await task(a, kept.entityId))?.['title'], 'theirs');
       const refused = hasCode('CHANGE_NOT_ALLOWED', /What the server has was taken instead/);
       await assert.rejects(a.undoChange(givenUp.id), refused);
+    });
+  });
+
+  describe('a remote change that is set aside', () => {
+    /** Names are unique here and not on the server; a project of another has the name of one here, and contact is ended. */
+    async function setAside(): Promise<{ b: LocalDataEngine; aside: Change }> {
+      const b = await connected();
+      await b.exec(`ALTER TABLE projects ADD UNIQUE (name)`);
+      await b.upsertEntity('Project', 'own', { name: 'One' });
+      await b.sync.whenSynced();
+      const a = await connected();
+      await a.upsertEntity('Project', 'theirs', { name: 'One' });
+      await a.sync.whenSynced();
+      await b.sync.whenSynced();
+      await b.sync.goOffline();
+      const [aside] = await changesOf(b, 'theirs');
+      assert.ok(aside !== undefined);
+      assert.deepEqual([aside.status, aside.origin, aside.failure?.code], ['failed', 'remote', '23505']);
+      return { b, aside };
+    }
+
+    it('is put in place by a retry, once a person has taken away what was in its way', async () => {
+      const { b, aside } = await setAside();
+      assert.equal((await b.retryChange(aside.id)).status, 'failed');
+      assert.equal(await b.getEntity('Project', 'theirs'), undefined);
+      await b.deleteEntity('Project', 'own');
+      const retried = await b.retryChange(aside.id);
+      assert.deepEqual([retried.id, retried.status, retried.error], [aside.id, 'synced', null]);
+      assert.deepEqual(await b.getEntity('Project', 'theirs'), { id: 'theirs', name: 'One' });
+      await whenState(b, (state) => state.setAside === 0);
+    });
+
+    it('is among those that are retried together', async () => {
+      const { b, aside } = await setAside();
+      await b.deleteEntity('Project', 'own');
+      assert.equal(await b.retryFailed({ entityType: 'Task' }), 0);
+      assert.equal((await latest(b, aside)).status, 'failed');
+      assert.equal(await b.retryFailed(), 1);
+      assert.equal((await latest(b, aside)).status, 'synced');
+      assert.equal(await b.retryFailed(), 0);
+    });
+
+    it('is neither edited, discarded nor undone, and says what helps', async () => {
+      const { b, aside } = await setAside();
+      const refused = hasCode('CHANGE_NOT_ALLOWED', /mend what is in its way, then retry it/);
+      await assert.rejects(b.editChange(aside.id, { name: 'Two' }), refused);
+      await assert.rejects(b.discardChange(aside.id), refused);
+      await assert.rejects(b.previewDiscard(aside.id), refused);
+      await assert.rejects(b.undoChange(aside.id), hasCode('CHANGE_NOT_ALLOWED', /not in place here; retry it/));
+      assert.deepEqual(await latest(b, aside), aside);
     });
   });
 

@@ -54,7 +54,7 @@ describe('the installed extension in VS Code', () => {
       await workbench.row('Finished').click();
       await workbench
         .row(/Update Task/)
-        .filter({ hasText: /synced/ })
+        .filter({ hasText: /received/ })
         .first()
         .waitFor({ timeout: 60_000 });
       await session.screenshot('demo-colleague');

@@ -3,6 +3,8 @@
 import assert from 'node:assert/strict';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import type { Locator } from 'playwright-core';
+import type { JsonObject } from '../../src/protocol/changes.ts';
 import type { RunningServer } from '../../src/server/start-server.ts';
 import { ProtocolClient, SECRET, signToken, startForTest } from '../support/server.ts';
 import { WayToServer } from '../support/way-to-server.ts';
@@ -67,14 +69,14 @@ describe('a server, as it is seen', () => {
   });
 
   it('shows the server in the view and in the status bar, quietly while all is well', async () => {
-    await workbench.row('Server').locator('.monaco-tl-twistie').click();
+    await workbench.expand('Server');
     await workbench.row(way.url).waitFor();
     assert.doesNotMatch((await workbench.serverItem().getAttribute('class')) ?? '', /warning-kind/);
     await session.screenshot('sync-connected');
     await workbench.serverItem().click();
     await session.page.locator('.quick-input-list .monaco-list-row').filter({ hasText: 'Work Offline' }).waitFor();
     await session.screenshot('sync-actions');
-    await session.page.keyboard.press('Escape');
+    await workbench.leaveInput();
   });
 
   it('Show Sync Status says everything in a document that follows while it is open', async () => {
@@ -191,6 +193,109 @@ describe('a server, as it is seen', () => {
     await closeEditors();
   });
 
+  describe('of a change that is through', () => {
+    before(async () => {
+      await session.setTheme('dark');
+      await workbench.runCommand('Register Entity Type…');
+      await workbench.pick('JSON documents');
+      await workbench.fillInput('Name of the new entity type', 'Note');
+      await workbench.expand('Finished');
+    });
+
+    it('the receipt says where a remote one came from', async () => {
+      await other.push({ entityType: 'Note', entityId: 'from-there', data: { text: 'Written elsewhere' } });
+      await receiptOf(workbench.row(/Insert Note from-there/));
+      await step('Written elsewhere', 'by client another client');
+      await session.screenshot('sync-receipt-remote');
+      await workbench.leaveInput();
+    });
+
+    it('the receipt says that one which cancelled out was never sent', async () => {
+      await workbench.runCommand('Work Offline');
+      await is('Working offline');
+      await upsert('short-lived', { text: 'Not for long' }, 'Note');
+      await workbench.row(/Insert Note short-lived/).waitFor();
+      await workbench.runCommand('Delete Entity…');
+      await workbench.pick('Note');
+      await session.page.getByPlaceholder(/Id of the Note/).fill('short-lived');
+      await session.page.keyboard.press('Enter');
+      await workbench.answer('Delete');
+      await workbench.row(/Delete Note short-lived/).waitFor();
+      await workbench.runCommand('Go Online');
+      await isInSync();
+      await receiptOf(workbench.row(/Insert Note short-lived/));
+      await step('Accepted by the server', 'never sent');
+      await session.page.getByPlaceholder(/Cancelled out: it was never sent/).waitFor();
+      await session.screenshot('sync-receipt-cancelled');
+      await workbench.leaveInput();
+    });
+
+    it('the receipt says that a discarded one was taken back', async () => {
+      await workbench.chooseFromMenu(workbench.row(/Insert Task task-041/), 'Discard…');
+      await workbench.answer('Discard');
+      await receiptOf(workbench.row(/Insert Task task-041/).filter({ hasText: 'discarded' }));
+      await step('Discarded', 'Restore brings it back');
+      await session.screenshot('sync-receipt-discarded');
+      await workbench.leaveInput();
+    });
+
+    it('receipt, hover and the Entities panel say what was given up in a conflict', async () => {
+      await conflictOn('task-006', 'The title that was given up', 'The title that holds');
+      const conflicted = workbench.row(/Update Task task-006/).filter({ hasText: 'title' });
+      await workbench.chooseFromMenu(conflicted, 'Take Theirs');
+      await conflicted.waitFor({ state: 'detached' });
+      await isInSync();
+      const row = workbench.row(/Update Task task-006/).filter({ hasText: 'given up' });
+      for (const theme of ['dark', 'light'] as const) {
+        await session.setTheme(theme);
+        await receiptOf(row);
+        await step('theirs was taken', 'Given up of mine: title “The title that was given up”');
+        await session.screenshot(`sync-receipt-given-up-${theme}`);
+        await workbench.leaveInput();
+      }
+      await session.setTheme('dark');
+      await row.hover();
+      await session.page.locator('.workbench-hover').filter({ hasText: 'Given up of mine' }).waitFor();
+      await session.screenshot('sync-hover-given-up');
+      await workbench.chooseFromMenu(row, 'Open Entity');
+      const panel = await workbench.panel();
+      await panel.getByText('Given up of mine: title “The title that was given up”').scrollIntoViewIfNeeded();
+      await session.screenshot('sync-panel-given-up');
+      await closeEditors();
+    });
+
+    it('Merge Field by Field takes a field out that was not there before', async () => {
+      await upsert('n1', { text: 'Both know it' }, 'Note');
+      await isInSync();
+      await makeManual('Note');
+      await conflictOn('n1', { color: 'red' }, { color: 'blue' }, 'Note');
+      const conflicted = workbench.row(/Update Note n1/).filter({ hasText: 'color' });
+      await workbench.chooseFromMenu(conflicted, 'Resolve Conflict…');
+      await workbench.pick('Merge Field by Field…');
+      await session.page.locator('.quick-input-list .monaco-list-row').filter({ hasText: '(not there)' }).waitFor();
+      await session.screenshot('sync-conflict-not-there');
+      await workbench.pick('(not there)');
+      await workbench.answer('Resolve');
+      await conflicted.waitFor({ state: 'detached' });
+      await isInSync();
+      const { entities } = await other.snapshot();
+      const there = entities.find(({ entityId }) => entityId === 'n1')?.entity;
+      assert.deepEqual(there, { id: 'n1', text: 'Both know it' });
+      await closeEditors();
+    });
+
+    async function receiptOf(row: Locator): Promise<void> {
+      await row.waitFor();
+      await workbench.chooseFromMenu(row, 'Show Receipt');
+      await session.page.locator('.quick-input-title').filter({ hasText: 'Receipt of the' }).waitFor();
+    }
+
+    async function step(label: string, detail: string): Promise<void> {
+      const rows = session.page.locator('.quick-input-list .monaco-list-row');
+      await rows.filter({ hasText: label }).filter({ hasText: detail }).first().waitFor();
+    }
+  });
+
   it('takes contact up again with the kept token when the engine’s thread was lost', async () => {
     await endEngineThread(session.home);
     await other.push({ entityId: 'after-restart', data: { title: 'Written after the restart', status: 'todo' } });
@@ -236,23 +341,33 @@ describe('a server, as it is seen', () => {
     await session.page.locator('.tabs-container .tab').first().waitFor({ state: 'detached' });
   }
 
-  async function upsert(id: string, data: object): Promise<void> {
+  async function upsert(id: string, data: object, entityType = 'Task'): Promise<void> {
     await workbench.runCommand('Upsert Entity…');
-    await workbench.pick('Task');
-    await session.page.getByPlaceholder(/Id of the Task/).fill(id);
+    await workbench.pick(entityType);
+    await session.page.getByPlaceholder(new RegExp(`Id of the ${entityType}`)).fill(id);
     await session.page.keyboard.press('Enter');
     await workbench.fillInput(/Payload/, JSON.stringify(data));
   }
 
-  /** Written on both sides while this one is offline. */
-  async function conflictOn(id: string, mine: string, theirs: string): Promise<void> {
+  /** Written on both sides while this one is offline; a text is a title. */
+  async function conflictOn(id: string, mine: string | JsonObject, theirs: string | JsonObject, entityType = 'Task') {
+    const dataOf = (side: string | JsonObject) => (typeof side === 'string' ? { title: side } : side);
     await workbench.runCommand('Work Offline');
     await is('Working offline');
-    await upsert(id, { title: mine });
+    await upsert(id, dataOf(mine), entityType);
     await is('waiting');
     const { version } = await other.info();
-    await other.push({ entityId: id, operation: 'update', data: { title: theirs }, baseVersion: version });
+    await other.push({ entityType, entityId: id, operation: 'update', data: dataOf(theirs), baseVersion: version });
     await workbench.runCommand('Go Online');
+  }
+
+  /** Conflicts of this type wait for a person, beside those of tasks; in force when the document of the state says so. */
+  async function makeManual(entityType: string): Promise<void> {
+    const rules = { sync: { Task: { conflicts: 'manual' }, [entityType]: { conflicts: 'manual' } } };
+    writeFileSync(join(session.workspace, '.localdata/localdata.json'), JSON.stringify(rules));
+    await workbench.runCommand('Show Sync Status');
+    await session.page.keyboard.press('ControlOrMeta+End');
+    await shown(`- ${entityType}: synchronised, conflicts: manual`);
   }
 
   async function titleThere(id: string): Promise<unknown> {

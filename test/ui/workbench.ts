@@ -13,6 +13,14 @@ export class Workbench {
     return this.page.locator('.pane-body .monaco-list-row').filter({ hasText: text });
   }
 
+  /** Opens a group of the Changes view, unless it is open. */
+  async expand(text: string | RegExp): Promise<void> {
+    const row = this.row(text).first();
+    await row.waitFor();
+    if ((await row.getAttribute('aria-expanded')) !== 'true') await row.locator('.monaco-tl-twistie').click();
+    await row.and(this.page.locator('[aria-expanded="true"]')).waitFor();
+  }
+
   async rows(): Promise<string[]> {
     return this.page.locator('.pane-body .monaco-list-row').allInnerTexts();
   }
@@ -110,6 +118,12 @@ export class Workbench {
   /** The field of the quick input that asks for something, a file to open included. */
   input(): Locator {
     return this.page.locator('.quick-input-widget:visible').locator('input[type="text"], input[type="password"]');
+  }
+
+  /** Leaves the quick input that is shown without an answer. */
+  async leaveInput(): Promise<void> {
+    await this.page.keyboard.press('Escape');
+    await this.page.locator('.quick-input-widget:visible').waitFor({ state: 'detached' });
   }
 
   /** Answers the quick input that is shown, once it asks what `prompt` says. */

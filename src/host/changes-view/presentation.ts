@@ -3,6 +3,7 @@ import * as vscode from 'vscode';
 import type { Change, ChangeCounts, ChangeStatus, Failure, Operation } from '../../protocol/changes.ts';
 import { COMMANDS, type CommandId } from '../contributions.ts';
 import type { Receipt, SyncState } from '../../protocol/sync-state.ts';
+import { isGivenUp, resolutionLines } from '../sync/resolution-lines.ts';
 import { iconOf as syncIconOf, needsAPerson, titleOf } from '../sync/sync-words.ts';
 import {
   type ChangesElement,
@@ -84,8 +85,9 @@ const OPERATION_WORDS: Readonly<Record<Operation, string>> = { insert: 'Insert',
 export function reasonOf(change: Change): string {
   switch (change.status) {
     case 'applied':
+      return `applied ${timeOf(change.appliedAt ?? change.timestamp)}`;
     case 'synced':
-      return `${change.status} ${timeOf(change.appliedAt ?? change.timestamp)}`;
+      return `${syncedWord(change)} ${timeOf(change.appliedAt ?? change.timestamp)}`;
     case 'discarded':
       return `discarded ${timeOf(change.discardedAt ?? change.timestamp)}`;
     case 'conflicted':
@@ -97,6 +99,13 @@ export function reasonOf(change: Change): string {
     case 'pending':
       return change.reason ?? change.error ?? '';
   }
+}
+
+/** Not everything that is through was sent. */
+function syncedWord(change: Change): string {
+  if (change.origin === 'remote') return 'received';
+  if (change.acceptedAt !== null) return 'synced';
+  return isGivenUp(change) ? 'given up' : 'not sent';
 }
 
 /** What both sides wrote, or which of them deleted it. */
@@ -200,6 +209,7 @@ export function changeTooltip(change: Change, receipt: Receipt | null, now: numb
   text.appendMarkdown(`**${OPERATION_WORDS[change.operation]}** `);
   text.appendMarkdown(`${escaped(`${change.entityType} ${change.entityId}`)}\n\n`);
   if (change.reason !== null) text.appendMarkdown(`${escaped(change.reason)}\n\n`);
+  for (const line of resolutionLines(change)) text.appendMarkdown(`${escaped(line)}\n\n`);
   if (change.error !== null && change.error !== change.reason) text.appendCodeblock(change.error, 'text');
   const facts = [...factsOf(change, now), ...receiptFacts(receipt)];
   for (const [name, value] of facts) {
@@ -227,13 +237,9 @@ function factsOf(change: Change, now: number): [string, string][] {
   if (change.discardedAt !== null) facts.push(['Discarded', new Date(change.discardedAt).toLocaleString()]);
   if (change.transactionId !== null) facts.push(['Transaction', change.transactionId]);
   if (change.label !== null) facts.push(['Import', change.label]);
-  const resolution = change.conflict?.resolution ?? null;
-  if (resolution !== null) facts.push(['Conflict', `resolved ${RESOLVERS[resolution.by]}: ${resolution.outcome}`]);
-  if (change.note !== null) facts.push(['Note', change.note]);
+  if (change.note !== null && change.note !== change.reason) facts.push(['Note', change.note]);
   return facts;
 }
-
-const RESOLVERS = { policy: 'by its policy', person: 'by hand' } as const;
 
 /** What the server has said of it. */
 function receiptFacts(receipt: Receipt | null): [string, string][] {

@@ -1,15 +1,16 @@
 // Shows both sides of a conflict in the diff editor and asks beside it, field by field, which one is to hold.
 import * as vscode from 'vscode';
-import type { Change, JsonObject } from '../../protocol/changes.ts';
+import type { LocalData } from '../../engine/local-data.ts';
+import type { Change } from '../../protocol/changes.ts';
 import type { Conflict } from '../../protocol/sync-state.ts';
 import { pick } from '../ask.ts';
 import { chosenChange } from '../chosen-changes.ts';
 import { defineCommand } from '../command.ts';
 import { changeUri } from '../documents/view-documents.ts';
-import type { Host } from '../host.ts';
 import { CannotActError } from '../notices.ts';
 import { openMergeEditor } from '../sync/merge-editor.ts';
-import { type ChosenSide, fieldsToChoose, mergedData, textOf } from '../sync/merge-fields.ts';
+import { type ChosenSide, type Merged, fieldsToChoose, mergedData, textOf, valueOf } from '../sync/merge-fields.ts';
+import { canLoseFields, infoOf, resolveWith } from '../sync/resolve-with.ts';
 
 type Way = 'mine' | 'theirs' | 'fields' | 'editor';
 
@@ -25,11 +26,11 @@ export const resolveConflict = defineCommand('localData.conflict.resolve', async
     await openMergeEditor(change);
     return;
   }
-  const { sync } = host.database.require();
+  const data = host.database.require();
   const resolved =
     way === 'fields'
-      ? await sync.resolve(change.id, { data: await askFields(host, change, conflict) })
-      : await sync.resolve(change.id, { keep: way });
+      ? await resolveWith(data, change, await askFields(data, change, conflict))
+      : await data.sync.resolve(change.id, { keep: way });
   vscode.window.setStatusBarMessage(
     `$(check) ${resolved.entityType} ${resolved.entityId}: the conflict is resolved`,
     5_000,
@@ -82,30 +83,34 @@ async function askWay({ entityType, entityId }: Change, { mine, theirs }: Confli
   return (await pick(items, `Conflict in ${entityType} ${entityId}`, 'Which side is to hold?')).way;
 }
 
-async function askFields(host: Host, { entityType, entityId }: Change, conflict: Conflict): Promise<JsonObject> {
+async function askFields(data: LocalData, change: Change, conflict: Conflict): Promise<Merged> {
+  const { entityType, entityId } = change;
+  const info = await infoOf(data, change);
   const sides = new Map<string, ChosenSide>();
   const fields = fieldsToChoose(conflict);
   for (const [index, field] of fields.entries()) {
-    const { base, mine, theirs } = conflict.fields[field] ?? { base: null, mine: null, theirs: null };
-    const items: (vscode.QuickPickItem & { side: ChosenSide })[] = [
-      { label: textOf(mine), description: 'mine', side: 'mine' },
-      { label: textOf(theirs), description: 'theirs', side: 'theirs' },
-      { label: textOf(base), description: 'as it was before', side: 'base' },
-    ];
+    const item = (side: ChosenSide) => ({
+      label: textOf(valueOf(conflict, field, side)),
+      description: SIDES[side],
+      side,
+    });
+    const wasThere = valueOf(conflict, field, 'base') !== undefined;
+    const hasBefore = wasThere || info === undefined || canLoseFields(info);
+    const items = [item('mine'), item('theirs'), ...(hasBefore ? [item('base')] : [])];
     const title = `${entityType} ${entityId} · ${field} (${index + 1} of ${fields.length})`;
     sides.set(field, (await pick(items, title, `Value of ${field}`)).side);
   }
-  const data = mergedData(conflict, sides);
+  const detail = [...sides].map(
+    ([field, side]) => `${field}: ${textOf(valueOf(conflict, field, side))}  (${SIDES[side]})`,
+  );
   const answer = 'Resolve';
-  const detail = fields
-    .map((field) => `${field}: ${textOf(data[field] ?? null)}  (${sides.get(field) ?? ''})`)
-    .join('\n');
   const chosen = await vscode.window.showInformationMessage(
     `Resolve the conflict in ${entityType} ${entityId}?`,
-    { modal: true, detail },
+    { modal: true, detail: detail.join('\n') },
     answer,
   );
   if (chosen !== answer) throw new vscode.CancellationError();
-  host.log.info(`The conflict of change of ${entityType} was resolved field by field`);
-  return data;
+  return mergedData(conflict, sides);
 }
+
+const SIDES: Readonly<Record<ChosenSide, string>> = { mine: 'mine', theirs: 'theirs', base: 'as it was before' };

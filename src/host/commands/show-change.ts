@@ -2,6 +2,7 @@
 import * as vscode from 'vscode';
 import { defineCommand } from '../command.ts';
 import { chosenChange } from '../chosen-changes.ts';
+import { resolutionLines } from '../sync/resolution-lines.ts';
 import { changeUri } from '../documents/view-documents.ts';
 
 export const showChange = defineCommand('localData.change.show', async (host, target) => {
@@ -11,7 +12,8 @@ export const showChange = defineCommand('localData.change.show', async (host, ta
     await vscode.window.showTextDocument(changeUri(change, 'change'), { preview: true, preserveFocus: true });
     return;
   }
-  const title = `${name} (without ↔ with change ${change.seq})`;
+  const [conflict] = resolutionLines(change);
+  const title = `${name} (without ↔ with change ${change.seq})${conflict === undefined ? '' : ` · ${conflict}`}`;
   const options = { preview: true, preserveFocus: true };
   const [before, after] = [changeUri(change, 'before'), changeUri(change, 'after')];
   await vscode.commands.executeCommand('vscode.diff', before, after, title, options);

@@ -3,12 +3,15 @@
 // nothing.
 import * as vscode from 'vscode';
 import type { Change, JsonObject } from '../../protocol/changes.ts';
+import { LocalDataError } from '../../protocol/errors.ts';
+import type { Conflict } from '../../protocol/sync-state.ts';
 import { SCHEMES } from '../contributions.ts';
 import type { Host } from '../host.ts';
 import { outcomeOf } from '../outcome.ts';
 import { tellOutcome } from '../tell-outcome.ts';
 import { isMergeUri } from '../sync/merge-editor.ts';
-import { withoutConflict } from '../sync/merge-fields.ts';
+import { mergedTo, withoutConflict } from '../sync/merge-fields.ts';
+import { resolveWith } from '../sync/resolve-with.ts';
 import { nameInPath } from './name-in-path.ts';
 import { schemaUri } from './schema-documents.ts';
 
@@ -133,9 +136,10 @@ class EditDocuments implements vscode.FileSystemProvider, vscode.Disposable {
     const data = this.#host.database.require();
     const { parsePayload } = await import('./payload.ts');
     const payload = parsePayload(new TextDecoder().decode(content), isSchemaNote);
-    const { id } = await this.#change(uri);
+    const change = await this.#change(uri);
+    const { id } = change;
     if (isMergeUri(uri)) {
-      await data.sync.resolve(id, { data: payload });
+      await resolveWith(data, change, mergedTo(conflictOf(change), payload));
       this.#retried.set(uri.toString(), id);
       return;
     }
@@ -154,6 +158,12 @@ class EditDocuments implements vscode.FileSystemProvider, vscode.Disposable {
     if (change === undefined) throw vscode.FileSystemError.FileNotFound(uri);
     return change;
   }
+}
+
+function conflictOf({ conflict, entityType, entityId }: Change): Conflict {
+  if (conflict !== null && conflict.resolution === null) return conflict;
+  const what = `The conflict in ${entityType} ${entityId}`;
+  throw new LocalDataError('CHANGE_NOT_ALLOWED', `${what} was resolved meanwhile; nothing was changed.`);
 }
 
 function contentOf(uri: vscode.Uri, change: Change): Uint8Array {

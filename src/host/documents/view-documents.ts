@@ -9,6 +9,7 @@ import { Throttle } from '../changes-view/throttle.ts';
 import { SCHEMES } from '../contributions.ts';
 import { followTouched } from '../follow-touched.ts';
 import type { Host } from '../host.ts';
+import { resolutionLines } from '../sync/resolution-lines.ts';
 import { syncStatusText } from '../sync/sync-status-text.ts';
 import { nameInPath } from './name-in-path.ts';
 
@@ -102,8 +103,18 @@ async function contentOf(host: Host, uri: vscode.Uri): Promise<string> {
     case 'base':
       return toText(change.conflict === null ? null : sideOf(change.conflict, part));
     default:
-      return toText({ ...change, receipt: change.acceptedAt === null ? null : await state.data.sync.receipt(id) });
+      return toText(await wholeChange(state.data, change));
   }
+}
+
+/** What became of a conflict comes first, in sentences; the rest as it is kept. */
+async function wholeChange(data: LocalData, change: Change): Promise<object> {
+  const conflict = resolutionLines(change);
+  return {
+    ...(conflict.length === 0 ? {} : { conflictResolved: conflict }),
+    ...change,
+    receipt: change.acceptedAt === null ? null : await data.sync.receipt(change.id),
+  };
 }
 
 /** Without what the table makes of the other columns by itself: the server never has that. */
