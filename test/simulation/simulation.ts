@@ -472,8 +472,7 @@ class Simulation {
   async #reviveCrashed(): Promise<void> {
     for (const [index, client] of this.#clients.entries()) {
       if (!client.database.isGone) continue;
-      client.machine.isGone = true;
-      await client.database.crash();
+      await abandon(client);
       const machine = new Machine();
       machine.offset = client.machine.offset;
       client.machine = machine;
@@ -573,9 +572,7 @@ class Simulation {
 
   async #end(): Promise<void> {
     for (const client of this.#clients) {
-      client.machine.isGone = true;
-      if (!client.database.isGone) client.database.crashAfter(0);
-      await client.database.crash();
+      await abandon(client);
     }
     await this.#server?.end();
     for (const { inner } of this.#clients) await this.#laboratory.giveBack(inner);
@@ -589,6 +586,13 @@ class Simulation {
   #say(line: string): void {
     this.#lines.push(`${((this.#world.now - Date.UTC(2026, 0, 1)) / 1_000).toFixed(3)} ${line}`);
   }
+}
+
+/** As a kill leaves it. What nobody can hear any more is told to end, or this process would keep it for ever. */
+async function abandon({ machine, database, data }: Client): Promise<void> {
+  machine.isGone = true;
+  await database.crash();
+  void data.close();
 }
 
 async function registerType(data: LocalDataEngine, entityType: EntityTypeName): Promise<void> {
