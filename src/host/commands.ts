@@ -43,6 +43,7 @@ import { syncActions } from './commands/sync-actions.ts';
 import { syncNow } from './commands/sync-now.ts';
 import { takeTheirs } from './commands/take-theirs.ts';
 import { tryAgain } from './commands/try-again.ts';
+import { undoChange } from './commands/undo-change.ts';
 import { undoImport } from './commands/undo-import.ts';
 import { upsertEntity } from './commands/upsert-entity.ts';
 import { usePersonalDatabase } from './commands/use-personal-database.ts';
@@ -79,6 +80,7 @@ const definitions: { readonly [Id in CommandId]: CommandDefinition<Id> } = {
   'localData.change.saveEdit': saveEdit,
   'localData.change.discard': discardChange,
   'localData.change.restore': restoreChange,
+  'localData.change.undo': undoChange,
   'localData.change.show': showChange,
   'localData.change.openEntity': openEntity,
   'localData.change.copyError': copyError,

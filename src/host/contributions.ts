@@ -70,6 +70,7 @@ export const COMMANDS = {
   'localData.change.saveEdit': command<readonly [uri?: unknown]>('Save & Retry', { ...onChange, icon: '$(check)' }),
   'localData.change.discard': command<ChangeTargets>('Discard…', { ...onChange, icon: '$(trash)' }),
   'localData.change.restore': command<ChangeTargets>('Restore', { ...onChange, icon: '$(discard)' }),
+  'localData.change.undo': command<ChangeTargets>('Undo Change', { icon: '$(discard)' }),
   'localData.change.show': command<ChangeTargets>('Show Change', { ...onChange, icon: '$(diff)' }),
   'localData.change.openEntity': command<ChangeTargets>('Open Entity', onChange),
   'localData.change.copyError': command<ChangeTargets>('Copy Error', onChange),

@@ -159,6 +159,7 @@ function contextMenu(): MenuEntry[] {
     { command: 'localData.change.edit', when: `${can('edit')} && !listMultiSelection`, group: '1_repair@2' },
     { command: 'localData.change.discard', when: can('discard'), group: '1_repair@3' },
     { command: 'localData.change.restore', when: can('restore'), group: '1_repair@4' },
+    { command: 'localData.change.undo', when: can('undo'), group: '1_repair@5' },
     { command: 'localData.change.retryGroup', when: can('retryGroup'), group: '1_repair@1' },
     { command: 'localData.change.show', when: `${can('change')} && !listMultiSelection`, group: '2_look@1' },
     { command: 'localData.change.openEntity', when: `${can('entity')} && !listMultiSelection`, group: '2_look@2' },

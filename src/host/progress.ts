@@ -9,7 +9,11 @@ export interface Work {
   report(message: string, fraction?: number): void;
 }
 
-export async function withQuietProgress<T>(title: string, work: (work: Work) => Promise<T>): Promise<T> {
+export async function withQuietProgress<T>(
+  title: string,
+  work: (work: Work) => Promise<T>,
+  { cancellable = true }: { readonly cancellable?: boolean } = {},
+): Promise<T> {
   const abort = new AbortController();
   let message = '';
   let fraction = 0;
@@ -33,7 +37,7 @@ export async function withQuietProgress<T>(title: string, work: (work: Work) => 
   const quick = await Promise.race([settled, late]);
   clearTimeout(timer);
   if (quick) return running;
-  const options = { location: vscode.ProgressLocation.Notification, title, cancellable: true };
+  const options = { location: vscode.ProgressLocation.Notification, title, cancellable };
   return vscode.window.withProgress(options, async (progress, token) => {
     token.onCancellationRequested(() => abort.abort());
     let shown = 0;

@@ -31,6 +31,7 @@ export const PANEL_COMMANDS = [
   'localData.change.edit',
   'localData.change.discard',
   'localData.change.restore',
+  'localData.change.undo',
   'localData.change.show',
 ] as const;
 export type PanelCommand = (typeof PANEL_COMMANDS)[number];

@@ -24,6 +24,7 @@ import { SqlError } from '../db/sql-error.ts';
 import { meetAgain } from './missing-entities.ts';
 import { type Put, StillReferredTo, UnknownType, putEntities } from './put-entities.ts';
 import { refreshConflicts } from './refresh-conflicts.ts';
+import { recordSetAside } from './set-aside.ts';
 import { setBinding } from './sync-binding.ts';
 
 export interface RemoteContext {
@@ -218,6 +219,12 @@ export async function putOrSetAside(
       { now: context.now, paused: false },
     );
   }
+  // What came by a snapshot has no remote change that could say so.
+  await recordSetAside(
+    context,
+    bases.filter((base) => refused.has(laneOf(base))),
+    refused,
+  );
 }
 
 /** What waits no longer fits on what the server has: the entity is the server's, and the first of the changes waits for a person. */

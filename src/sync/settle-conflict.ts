@@ -98,8 +98,9 @@ async function writeSettled(
   await releaseBlocked(session, [change.seq], draft, now);
   const bases = await readBases(session, [change]);
   const base = bases.get(laneOf(change)) ?? { ...change, version: 0, timestamp: 0, data: null };
-  // Without a base there is nothing to put the change on but what is here already.
-  if (bases.size > 0) await putOrSetAside(context, [base], context.version);
+  // Without a base there is nothing to put the change on but what is here already, unless that was given up.
+  const isGivenUp = rebased === null && conflict.theirs === null;
+  if (bases.size > 0 || isGivenUp) await putOrSetAside(context, [base], context.version);
 }
 
 type LaneMember = Pick<Change, 'seq' | 'entityType' | 'entityId'>;

@@ -311,6 +311,8 @@ function ChangeItem({ change }: { readonly change: Change }): ReactNode {
   const { id: changeId, status } = change;
   const isRepairable = status === 'failed' || status === 'retrying';
   const waits = isWaiting(change);
+  const isOurs = change.origin !== 'remote';
+  const isInEffect = status === 'applied' || status === 'synced';
   return (
     <li className={`change ${status}`}>
       <StatusMark status={status} reason={change.reason} />
@@ -339,22 +341,29 @@ function ChangeItem({ change }: { readonly change: Change }): ReactNode {
             onClick={() => host.run('localData.change.retry', { changeId })}
           />
         )}
-        {waits && change.operation !== 'delete' && (
+        {isOurs && waits && change.operation !== 'delete' && (
           <IconAction
             icon="edit"
             label="Edit & Retry"
             onClick={() => host.run('localData.change.edit', { changeId })}
           />
         )}
-        {waits && (
+        {isOurs && waits && (
           <IconAction
-            icon="discard"
+            icon="trash"
             label="Discard…"
             onClick={() => host.run('localData.change.discard', { changeId })}
           />
         )}
         {status === 'discarded' && (
           <IconAction icon="redo" label="Restore" onClick={() => host.run('localData.change.restore', { changeId })} />
+        )}
+        {isInEffect && (
+          <IconAction
+            icon="discard"
+            label="Undo Change"
+            onClick={() => host.run('localData.change.undo', { changeId })}
+          />
         )}
         <IconAction icon="diff" label="Show Change" onClick={() => host.run('localData.change.show', { changeId })} />
       </div>

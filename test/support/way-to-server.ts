@@ -1,5 +1,5 @@
-// A way to a real server on which a test loses rows of the feed, or holds an answer back: what a faulty proxy does, and
-// what makes a comparison find differences.
+// A way to a real server on which a test loses rows of the feed or the answers to pushes, or holds an answer back: what a
+// faulty proxy does, and what makes a comparison find differences.
 import { once } from 'node:events';
 import type { ServerResponse } from 'node:http';
 import { type Asked, ScriptedServer } from '../sync/scripted-server.ts';
@@ -16,6 +16,7 @@ export class WayToServer implements AsyncDisposable {
   readonly silentAbout = new Set<string>();
   readonly #target: string;
   #scripted: ScriptedServer | undefined;
+  #onPushed: (() => void) | undefined;
   #hold: { readonly path: RegExp; arrive(): void; abandon(): void } | undefined;
 
   private constructor(target: string) {
@@ -40,6 +41,16 @@ export class WayToServer implements AsyncDisposable {
     return { arrived: arrived.promise, abandoned: abandoned.promise };
   }
 
+  /** Pushes reach the server, and their answers do not come back, until the end that is given; resolves when one was lost. */
+  async losePushAnswers(): Promise<() => void> {
+    const lost = Promise.withResolvers<void>();
+    this.#onPushed = lost.resolve;
+    await lost.promise;
+    return () => {
+      this.#onPushed = undefined;
+    };
+  }
+
   async #pass({ method, url = '', headers, body }: Asked, response: ServerResponse): Promise<void> {
     const gone = once(response, 'close');
     const hold = this.#hold;
@@ -60,6 +71,11 @@ export class WayToServer implements AsyncDisposable {
         signal: giveUp.signal,
       });
       const text = await answer.text();
+      if (method === 'POST' && this.#onPushed !== undefined) {
+        response.destroy();
+        this.#onPushed();
+        return;
+      }
       response.writeHead(answer.status, carried([...answer.headers]));
       response.end(method === 'GET' && url.includes('/changes') && answer.ok ? this.#silenced(text) : text);
     } catch {

@@ -50,7 +50,7 @@ describe('the Changes view', () => {
     assert.deepEqual(missing, []);
   });
 
-  it('offers on a failed change what repairs it, and on a finished one only what looks at it', async () => {
+  it('offers on a failed change what repairs it, and on a finished one what looks at it or undoes it', async () => {
     const failed = await workbench.contextMenu(workbench.row(CHECK_FAILURE));
     for (const title of [
       'Retry',
@@ -72,6 +72,8 @@ describe('the Changes view', () => {
       finished.filter((title) => ['Retry', 'Edit & Retry', 'Discard…', 'Restore', 'Copy Error'].includes(title)),
       [],
     );
+    assert.ok(finished.includes('Undo Change'), finished.join(', '));
+    assert.ok(!failed.includes('Undo Change'));
     await session.page.keyboard.press('Escape');
     await workbench.row('Finished').click();
   });

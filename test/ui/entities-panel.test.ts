@@ -197,6 +197,21 @@ describe('the Entities panel', () => {
     assert.equal(await details('task-003').getByRole('alert').count(), 0);
   });
 
+  it('undoes a change from the list of an entity’s changes, which stay in it', async () => {
+    await row('task-002').click();
+    const title = details('task-002').getByLabel('title', { exact: true });
+    const before = await title.inputValue();
+    await title.fill('To be undone');
+    await details('task-002').getByRole('button', { name: 'Save' }).click();
+    await row('task-002').getByText('To be undone').waitFor();
+    const update = details('task-002').getByRole('listitem').filter({ hasText: 'update' }).first();
+    await update.hover();
+    await update.getByRole('button', { name: 'Undo Change' }).click();
+    await row('task-002').getByText(before).waitFor();
+    await session.screenshot('panel-undone');
+    assert.equal(await title.inputValue(), before);
+  });
+
   it('changes a row and takes its mark away when the failed change is repaired', async () => {
     await row('task-007').click();
     const failed = details('task-007').getByRole('listitem').filter({ hasText: 'failed' });

@@ -193,6 +193,18 @@ describe('a server, as it is seen', () => {
     await closeEditors();
   });
 
+  it('offers to retry what the server sent and cannot be applied here, and neither to edit nor to discard it', async () => {
+    const titles = await workbench.contextMenu(workbench.row(/Insert Task after-restart/));
+    assert.ok(titles.includes('Retry'), titles.join(', '));
+    assert.deepEqual(
+      titles.filter((title) => ['Edit & Retry', 'Discard…', 'Undo Change'].includes(title)),
+      [],
+    );
+    await session.page.keyboard.press('Escape');
+    await workbench.chooseFromMenu(workbench.row(/Insert Task after-restart/), 'Retry');
+    await session.page.locator('.statusbar-item').filter({ hasText: 'Task after-restart failed' }).waitFor();
+  });
+
   describe('of a change that is through', () => {
     before(async () => {
       await session.setTheme('dark');

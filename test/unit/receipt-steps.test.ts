@@ -1,53 +1,11 @@
 import assert from 'node:assert/strict';
 import { type ReceiptView, receiptOf } from '../../src/host/sync/receipt-steps.ts';
 import type { Change, Failure } from '../../src/protocol/changes.ts';
-import type { Conflict, Receipt } from '../../src/protocol/sync-state.ts';
+import type { Receipt } from '../../src/protocol/sync-state.ts';
+import { APPLIED, CONFLICT } from './a-change.ts';
 
-const APPLIED: Change = {
-  id: 'c1',
-  seq: 1,
-  entityType: 'Task',
-  entityId: 't1',
-  operation: 'update',
-  data: { title: 'Mine' },
-  timestamp: 10,
-  processedLocal: true,
-  processedSync: false,
-  error: null,
-  attempts: 0,
-  status: 'applied',
-  reason: 'offline',
-  origin: 'local',
-  transactionId: null,
-  label: null,
-  previous: { title: 'Before' },
-  result: null,
-  failure: null,
-  blockedBy: null,
-  nextAttemptAt: null,
-  appliedAt: 11,
-  discardedAt: null,
-  awaiting: 'push',
-  acceptedVersion: null,
-  acceptedAt: null,
-  conflict: null,
-  clientId: null,
-  note: null,
-};
 const SAVED: Receipt = { savedAt: 10, appliedAt: 11, acceptedAt: null, acceptedVersion: null, seenInFeedAt: null };
 const failure: Failure = { stage: 'push', kind: 'permanent', code: 'REFUSED', message: 'no such owner', at: 12 };
-const conflict: Conflict = {
-  at: 12,
-  policy: 'remote-wins',
-  version: 7,
-  operation: 'update',
-  base: { title: 'Before' },
-  mine: { title: 'Mine' },
-  theirs: { title: 'Theirs' },
-  fields: {},
-  resolution: null,
-};
-
 const kinds = ({ steps }: ReceiptView) => steps.map(({ kind }) => kind);
 const labels = ({ steps }: ReceiptView) => steps.map(({ label }) => label);
 const view = (change: Partial<Change>, receipt: Partial<Receipt> = {}, hasServer = true) =>
@@ -118,7 +76,7 @@ describe('the receipt of a change', () => {
   it('of one given up in a conflict says so, with what was given up', () => {
     const lost = { mine: { title: 'Mine' }, theirs: {} };
     const resolution = { by: 'policy', outcome: 'theirs', at: 13, lost } as const;
-    const given = view({ status: 'synced', processedSync: true, conflict: { ...conflict, resolution } });
+    const given = view({ status: 'synced', processedSync: true, conflict: { ...CONFLICT, resolution } });
     assert.match(given.summary, /^Given up in a conflict/);
     assert.deepEqual(kinds(given), ['done', 'done', 'conflict', 'never', 'never']);
     assert.match(given.steps[2]?.label ?? '', /by its policy, remote-wins: theirs was taken/);
@@ -126,7 +84,7 @@ describe('the receipt of a change', () => {
   });
 
   it('of one in conflict, refused, or failed here says that it waits for a person', () => {
-    const waiting = view({ status: 'conflicted', conflict });
+    const waiting = view({ status: 'conflicted', conflict: CONFLICT });
     assert.match(waiting.summary, /waits for you/);
     assert.deepEqual(kinds(waiting), ['done', 'done', 'conflict', 'waiting', 'waiting']);
     const refused = view({ status: 'failed', failure, error: 'no such owner' });

@@ -28,6 +28,7 @@ const WHILE_DOWN: Readonly<Record<CommandId, RegExp | 'acts'>> = {
   'localData.change.edit': CREATE_IT_FIRST,
   'localData.change.discard': CREATE_IT_FIRST,
   'localData.change.restore': CREATE_IT_FIRST,
+  'localData.change.undo': CREATE_IT_FIRST,
   'localData.change.show': CREATE_IT_FIRST,
   'localData.change.openEntity': CREATE_IT_FIRST,
   'localData.change.copyError': CREATE_IT_FIRST,

@@ -69,6 +69,14 @@ export class Person implements Disposable {
     });
   }
 
+  /** The next that says this; what they are told before it is passed over. */
+  async noticeThat(says: RegExp): Promise<Notice> {
+    for (;;) {
+      const notice = await this.nextNotice();
+      if (says.test(notice.message)) return notice;
+    }
+  }
+
   [Symbol.dispose](): void {
     const window = vscode.window as unknown as Window;
     for (const [name, original] of this.#originals) window[name] = original;

@@ -17,6 +17,7 @@ export async function run(): Promise<void> {
   await import('./sync.test.ts');
   await import('./sync-rules.test.ts');
   await import('./sync-conflicts.test.ts');
+  await import('./undo-change.test.ts');
   await import('./sync-verify.test.ts');
   await import('./sync-start-anew.test.ts');
   await import('./sync-transports.test.ts');

@@ -6,7 +6,7 @@ import type { Change, LocalDataApi } from '../../src/api.ts';
 import type { Receipt } from '../../src/protocol/sync-state.ts';
 import { openSampleData, whenChange } from './open-database.ts';
 import { Person } from './person.ts';
-import { when } from './when.ts';
+import { whenStatus } from './status-document.ts';
 import { forged, info, token, url, writeThere } from './test-server.ts';
 
 describe('the server in VS Code', () => {
@@ -138,13 +138,5 @@ describe('the server in VS Code', () => {
 
   async function changeNow(id: string): Promise<Change> {
     return whenChange(api, id, () => true);
-  }
-
-  /** The text of Show Sync Status, once it is so. */
-  async function whenStatus(isSo: (text: string) => boolean): Promise<void> {
-    await run('showStatus');
-    const document = vscode.window.activeTextEditor?.document;
-    assert.equal(document?.uri.path, '/Sync Status.md');
-    await when(() => isSo(document.getText()) || undefined, vscode.workspace.onDidChangeTextDocument);
   }
 });

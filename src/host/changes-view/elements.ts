@@ -1,6 +1,7 @@
 // The elements of the Changes view: groups, changes, "Load more" rows and actions, as plain data with stable ids.
 // Must not import `vscode`: the argument types of commands are made of these.
 import type { Change, ChangeCounts, ChangeStatus } from '../../protocol/changes.ts';
+import { isGivenUp } from '../sync/resolution-lines.ts';
 import type { CommandId, RulePlace } from '../contributions.ts';
 
 export const GROUP_IDS = ['conflicted', 'failed', 'blocked', 'retrying', 'pending', 'finished'] as const;
@@ -91,25 +92,43 @@ export function needingAPerson(counts: ChangeCounts): number {
   return counts.failed + counts.conflicted;
 }
 
-export const CAPABILITIES = ['resolve', 'retry', 'edit', 'discard', 'restore', 'error', 'compare', 'entity'] as const;
+export const CAPABILITIES = [
+  'resolve',
+  'retry',
+  'edit',
+  'discard',
+  'restore',
+  'undo',
+  'error',
+  'compare',
+  'entity',
+] as const;
 export type Capability = (typeof CAPABILITIES)[number];
 
 /** What can be done with a change as it is now; menus offer nothing else. */
 export function capabilitiesOf(change: Change): Capability[] {
   const { status } = change;
   const failed = status === 'failed' || status === 'retrying';
+  // What the server has is not changed or taken back by a repair here; it can be tried again.
+  const isOurs = change.origin !== 'remote';
   const waits = failed || status === 'blocked' || status === 'pending';
   const can: Readonly<Record<Capability, boolean>> = {
     resolve: status === 'conflicted',
     retry: failed,
-    edit: waits && change.operation !== 'delete',
-    discard: waits,
+    edit: isOurs && waits && change.operation !== 'delete',
+    discard: isOurs && waits,
     restore: status === 'discarded',
+    undo: canUndo(change),
     error: change.error !== null,
     compare: change.operation === 'update',
     entity: true,
   };
   return CAPABILITIES.filter((capability) => can[capability]);
+}
+
+/** It has taken effect, here or on the server. */
+export function canUndo(change: Change): boolean {
+  return (change.status === 'applied' || change.status === 'synced') && !isGivenUp(change);
 }
 
 /** Such as `change;retry;edit;discard;error;entity`, for `viewItem =~ /\bretry\b/`. */

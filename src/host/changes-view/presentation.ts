@@ -64,7 +64,7 @@ const GROUP_MEANINGS: Readonly<Record<GroupId, string>> = {
 
 function changeItem(change: Change): vscode.TreeItem {
   const { entityType, entityId, operation, status } = change;
-  const item = new vscode.TreeItem(`${OPERATION_WORDS[operation]} ${entityType} ${entityId}`);
+  const item = new vscode.TreeItem(labelOf(change));
   const reason = reasonOf(change);
   item.description = reason;
   item.iconPath = iconOf(status, operation);
@@ -80,6 +80,10 @@ function changeItem(change: Change): vscode.TreeItem {
 }
 
 const OPERATION_WORDS: Readonly<Record<Operation, string>> = { insert: 'Insert', update: 'Update', delete: 'Delete' };
+
+export function labelOf({ operation, entityType, entityId }: Change): string {
+  return `${OPERATION_WORDS[operation]} ${entityType} ${entityId}`;
+}
 
 /** Short, for the row is narrow; the whole reason stands in the tooltip. */
 export function reasonOf(change: Change): string {

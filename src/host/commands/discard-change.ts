@@ -5,6 +5,8 @@ import type { Change, JsonObject } from '../../protocol/changes.ts';
 import type { DiscardPreview } from '../../protocol/engine.ts';
 import { defineCommand } from '../command.ts';
 import { chosenIds } from '../chosen-changes.ts';
+import { withQuietProgress } from '../progress.ts';
+import { orUndoInstead } from '../undo-instead.ts';
 
 const LISTED = 5;
 
@@ -20,7 +22,15 @@ export const discardChange = defineCommand('localData.change.discard', async (ho
     answer,
   );
   if (chosen !== answer) return;
-  for (const id of ids) await discardUnlessGone(data, id, withDependents);
+  const discardAll = async () => {
+    for (const id of ids) await discardUnlessGone(data, id, withDependents);
+  };
+  try {
+    // It may have to wait for the server's answer.
+    await withQuietProgress('Discarding', discardAll, { cancellable: false });
+  } catch (error) {
+    throw await orUndoInstead(host, error);
+  }
   vscode.window.setStatusBarMessage('$(trash) Discarded. Restore brings it back, under Finished.', 5_000);
 });
 

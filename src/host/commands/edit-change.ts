@@ -7,6 +7,12 @@ import { CannotActError } from '../notices.ts';
 
 export const editChange = defineCommand('localData.change.edit', async (host, target) => {
   const change = await chosenChange(host, target);
+  if (change.origin === 'remote') {
+    throw new CannotActError(
+      'Local Data: this change came from the server and is not edited here. Retry it, or change the entity.',
+      [{ title: 'Retry', command: 'localData.change.retry', args: [{ changeId: change.id }] }],
+    );
+  }
   if (change.operation === 'delete') {
     throw new CannotActError('Local Data: a delete has no payload to edit. Retry or discard it.', []);
   }

@@ -8,7 +8,9 @@ import type { Conflict } from '../../protocol/sync-state.ts';
 import { SCHEMES } from '../contributions.ts';
 import type { Host } from '../host.ts';
 import { outcomeOf } from '../outcome.ts';
+import { CannotActError, showFailure } from '../notices.ts';
 import { tellOutcome } from '../tell-outcome.ts';
+import { orUndoInstead } from '../undo-instead.ts';
 import { isMergeUri } from '../sync/merge-editor.ts';
 import { mergedTo, withoutConflict } from '../sync/merge-fields.ts';
 import { resolveWith } from '../sync/resolve-with.ts';
@@ -128,6 +130,9 @@ class EditDocuments implements vscode.FileSystemProvider, vscode.Disposable {
       await this.#apply(uri, content);
     } catch (error) {
       this.#host.log.warn(`Saving ${uri.path}: ${String(error)}`);
+      // VS Code's own notification has no room for what can be done instead.
+      const offered = await orUndoInstead(this.#host, error);
+      if (offered instanceof CannotActError && offered.remedies.length > 0) void showFailure(offered, this.#host.log);
       throw new Error(error instanceof Error ? error.message : String(error), { cause: error });
     }
   }
