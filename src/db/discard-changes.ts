@@ -73,7 +73,7 @@ export async function restoreChange(context: RepairContext, id: string): Promise
   if (change.status !== 'discarded') throw notAllowed(change, 'restored', 'Only discarded changes can be restored.');
   const members = await discardedUnit(context, change);
   const lanes: Lane[] = [];
-  for (const member of members) lanes.push(await readLane(session, member, member.seq));
+  for (const member of members) lanes.push(await readLane(context, member, member.seq));
   const isOvertaken = members.some(({ seq }, index) => lanes[index]?.changes.some((later) => later.seq > seq));
   if (isOvertaken) {
     for (const member of members) await restoreInPlace(context, member);
@@ -109,7 +109,7 @@ async function restoreInPlace(context: RepairContext, member: Change): Promise<v
 
 /** Where nothing later and no base says what was there before it, it is what is there now. */
 async function laneToRestoreIn(context: RepairContext, member: Change): Promise<Lane> {
-  const lane = await readLane(context.session, member, member.seq);
+  const lane = await readLane(context, member, member.seq);
   if (lane.base !== 'none' || lane.changes.length > 0) return lane;
   return { ...lane, start: await currentEntity(context, member) };
 }

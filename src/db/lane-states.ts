@@ -6,6 +6,7 @@ import type { Entity, JsonObject } from '../protocol/changes.ts';
 import { laneOf } from './change-row.ts';
 import type { Session } from './database.ts';
 import { type EntityName, type OverlayChange, effectOf, readBase, readOverlay, replayOverlay } from './entity-bases.ts';
+import type { EntityTypes } from './entity-types.ts';
 import { asArray } from './sql-values.ts';
 
 export interface Lane extends EntityName {
@@ -14,6 +15,8 @@ export interface Lane extends EntityName {
   readonly changes: readonly OverlayChange[];
   /** Where it is `deleted` on the server, an update keeps the entity in view until that is settled. */
   readonly base: 'none' | 'present' | 'deleted';
+  /** A table's; a base need not know all of them, while what a document lacks it has not. */
+  readonly hasColumns: boolean;
   /** Changes whose base has moved since they were made: what they found then is what conflicts are settled with. */
   readonly onOlderBase: ReadonlySet<number>;
 }
@@ -22,14 +25,19 @@ export interface Lane extends EntityName {
  * On the base where there is one; else the changes that begin at `from`, on what the first of them says was there before
  * it, because nobody else writes the entity then.
  */
-export async function readLane(session: Session, { entityType, entityId }: EntityName, from: number): Promise<Lane> {
+export async function readLane(
+  { session, entityTypes }: { readonly session: Session; readonly entityTypes: EntityTypes },
+  { entityType, entityId }: EntityName,
+  from: number,
+): Promise<Lane> {
   const name = { entityType, entityId };
+  const hasColumns = entityTypes.get(entityType)?.kind === 'table';
   const base = await readBase(session, name);
   const overlay = (await readOverlay(session, [name])).get(laneOf(name)) ?? [];
   if (base === undefined) {
     const changes = overlay.filter(({ seq }) => seq >= from);
     const start = changes[0]?.previous ?? null;
-    return { ...name, start, changes, base: 'none', onOlderBase: new Set() };
+    return { ...name, hasColumns, start, changes, base: 'none', onOlderBase: new Set() };
   }
   const older = await session.run<{ seq: number }>(
     `SELECT seq FROM local_changes WHERE seq = ANY($1::bigint[]) AND base_version < $2`,
@@ -37,6 +45,7 @@ export async function readLane(session: Session, { entityType, entityId }: Entit
   );
   return {
     ...name,
+    hasColumns,
     start: base.data,
     changes: overlay,
     base: base.data === null ? 'deleted' : 'present',
@@ -55,12 +64,7 @@ export function stateBefore({ start, changes }: Lane, seq: number): Entity | nul
 /** What a change of the lane is to say was there before it. */
 export function previousIn(lane: Lane, change: OverlayChange): Entity | null {
   const found = stateBefore(lane, change.seq);
-  return previousOf(change, {
-    found,
-    foundBefore: found,
-    beneath: new Map(),
-    isOnOlderBase: lane.onOlderBase.has(change.seq),
-  });
+  return previousOf(lane, change, { found, foundBefore: found, beneath: new Map() });
 }
 
 /** What a repair makes of a lane. An edited change is both: left out as it was, put in as it is to be. */
@@ -97,18 +101,20 @@ export function replayLane(lane: Lane, repair: LaneRepair): Replayed {
     if (change.seq <= from || change.seq === putIn?.seq) continue;
     const was = foundBefore.get(change.seq) ?? null;
     if (fits(lane, change, was) && !fits(lane, change, found)) broken.push(change.seq);
-    const isOnOlderBase = lane.onOlderBase.has(change.seq);
-    const previous = previousOf(change, { found, foundBefore: was, beneath, isOnOlderBase });
+    const previous = previousOf(lane, change, { found, foundBefore: was, beneath });
     const result = resultOf(change, previous);
     if (!sameJson(previous, change.previous) || !sameJson(result, change.result))
       corrections.push({ seq: change.seq, previous, result });
   }
-  const final = replayOverlay(lane.start, changes);
-  return { final: final === null ? null : { ...unknownToBase(leftOut), ...final }, corrections, broken };
+  return { final: withColumns(lane, foundBy(leftOut), replayOverlay(lane.start, changes)), corrections, broken };
 }
 
-/** What changes that are left out had found in the fields they wrote: where the base does not know such a column, it says what is there. */
-export function unknownToBase(leftOut: readonly OverlayChange[]): JsonObject {
+function withColumns({ hasColumns }: Lane, known: Entity | null, state: Entity | null): Entity | null {
+  return hasColumns && state !== null ? { ...known, ...state } : state;
+}
+
+/** What changes that are left out had found in the fields they wrote: such a column goes back to it where no base knows it. */
+function foundBy(leftOut: readonly OverlayChange[]): JsonObject {
   const values: JsonObject = {};
   for (const change of leftOut.toSorted((a, b) => b.seq - a.seq)) {
     for (const field of Object.keys(effectOf(change).data ?? {})) {
@@ -164,17 +170,16 @@ interface Found {
   readonly found: Entity | null;
   readonly foundBefore: Entity | null;
   readonly beneath: ReadonlyMap<string, Entity | null>;
-  readonly isOnOlderBase: boolean;
 }
 
 /**
  * The entity as the change finds it. In the fields it writes itself, what it was made on is kept, though the base has moved
  * since: a conflict is settled by that; only what the repair took from beneath it is another now.
  */
-function previousOf(change: OverlayChange, { found, foundBefore, beneath, isOnOlderBase }: Found): Entity | null {
+function previousOf(lane: Lane, change: OverlayChange, { found, foundBefore, beneath }: Found): Entity | null {
   if (found === null) return change.operation === 'update' ? change.previous : null;
-  const previous: JsonObject = { ...found };
-  if (change.previous === null || !isOnOlderBase) return previous;
+  const previous: JsonObject = { ...withColumns(lane, change.previous, found) };
+  if (change.previous === null || !lane.onOlderBase.has(change.seq)) return previous;
   for (const field of Object.keys(effectOf(change).data ?? {})) {
     const isMoved = !sameJson(found[field], foundBefore?.[field]);
     const isOwn = isMoved && beneath.has(field);

@@ -137,7 +137,7 @@ async function placeEdited(context: RepairContext, change: Change, data: JsonObj
   try {
     const unfit = checkPayload(context.entityTypes.require(change.entityType), change.entityId, data);
     if (unfit !== undefined) throw unfit;
-    const lane = await readLane(context.session, change, change.seq);
+    const lane = await readLane(context, change, change.seq);
     const was = lane.changes.find(({ seq }) => seq === change.seq);
     if (was === undefined) throw new LocalDataError('INTERNAL', `${nameOf(change)} is in no lane.`, { id: change.id });
     const edited: OverlayChange = { ...was, data, result: null, rebased: rebasedOf(was, data) };

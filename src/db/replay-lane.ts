@@ -8,15 +8,7 @@ import { LISTED_DEPENDENTS, changesBySeq, hasDependents } from './dependents.ts'
 import { type EntityName, type OverlayChange, effectOf } from './entity-bases.ts';
 import { readEntity } from './entity-statements.ts';
 import { ChangeFailure, describeMissing, explain, missingParent } from './failures.ts';
-import {
-  type Lane,
-  type Replayed,
-  previousIn,
-  readLane,
-  replayLane,
-  stateBefore,
-  unknownToBase,
-} from './lane-states.ts';
+import { type Lane, type Replayed, previousIn, readLane, replayLane, stateBefore } from './lane-states.ts';
 import { putInserted, putState } from './put-entity.ts';
 import { type RepairContext, nameOf } from './repair-context.ts';
 import { SqlError } from './sql-error.ts';
@@ -57,7 +49,7 @@ export async function entityWithout(
 }
 
 async function withoutThem(context: RepairContext, first: Change, gone: readonly Change[]): Promise<Replayed> {
-  const lane = await readLane(context.session, first, first.seq);
+  const lane = await readLane(context, first, first.seq);
   const seqs = new Set(gone.map(({ seq }) => seq));
   return replayLane(lane, { leftOut: lane.changes.filter(({ seq }) => seqs.has(seq)) });
 }
@@ -120,9 +112,11 @@ export interface Placing {
 export async function placeInLane(context: RepairContext, cause: Change, placing: Placing): Promise<Placed> {
   const { lane, change, was } = placing;
   const found = stateBefore(lane, change.seq);
-  const made = await make(context, found, placing);
   const previous = previousIn(lane, change);
-  const placed = { ...change, previous, ...madeOf(change, { found, previous, made }) };
+  // A column that the base does not know is as it was before the change.
+  const before = found === null ? change.previous : { ...previous, ...found };
+  const made = await make(context, placing, { found, before });
+  const placed = { ...change, previous, ...asMade(change, made, { found, before, previous }) };
   const replayed = replayLane(lane, { leftOut: was === undefined ? [] : [was], putIn: placed });
   await refuseBroken(context, cause, replayed);
   await writeCorrections(context, replayed);
@@ -132,40 +126,43 @@ export async function placeInLane(context: RepairContext, cause: Change, placing
   return { previous: placed.previous, result: placed.result, rebased: placed.rebased };
 }
 
+interface Standing {
+  /** The entity where the change is put in. */
+  readonly found: Entity | null;
+  /** What its fields are written over: where the server has deleted the entity, what it was made on. */
+  readonly before: Entity | null;
+  /** What it is to say was there before it. */
+  readonly previous: Entity | null;
+}
+
 /** Writes the entity as it is right after the change; null where that takes it away. */
 async function make(
   context: RepairContext,
-  found: Entity | null,
-  { change, was, kept }: Placing,
+  { change, kept }: Placing,
+  { found, before }: Pick<Standing, 'found' | 'before'>,
 ): Promise<Entity | null> {
   const { operation, data } = change.rebased ?? change;
   if (operation === 'delete') return null;
-  const gone = was === undefined ? {} : unknownToBase([was]);
   const made =
     operation === 'insert' && found === null
       ? await putInserted(context, change, { ...kept, ...data })
-      : await putState(context, change, { ...gone, ...(found ?? change.previous), ...data });
+      : await putState(context, change, { ...before, ...data });
   if (made !== null) return made;
   const { table } = context.entityTypes.require(change.entityType);
-  const why = `a trigger or rule of table "${table}" held it back. Look at the table's triggers.`;
+  const why = `A trigger or rule of table "${table}" held it back. Look at the table's triggers.`;
   throw new ChangeFailure('CONSTRAINT_VIOLATION', why, { table });
 }
 
 /** What took effect, where that is not what the change asks for. */
-function madeOf(
-  change: OverlayChange,
-  {
-    found,
-    previous,
-    made,
-  }: { readonly found: Entity | null; readonly previous: Entity | null; readonly made: Entity | null },
+function asMade(
+  { operation, data, rebased }: OverlayChange,
+  made: Entity | null,
+  { found, before, previous }: Standing,
 ): Pick<OverlayChange, 'result' | 'rebased'> {
-  if (made === null) return { result: null, rebased: change.rebased };
-  const { operation, data, rebased } = change;
-  const before = found ?? change.previous;
+  if (made === null) return { result: null, rebased };
   if (rebased !== null) {
-    const fields = Object.keys(rebased.data ?? {});
-    return { result: null, rebased: { ...rebased, data: Object.fromEntries(fields.map((f) => [f, made[f] ?? null])) } };
+    const fields = Object.keys(rebased.data ?? {}).map((field) => [field, made[field] ?? null] as const);
+    return { result: null, rebased: { ...rebased, data: Object.fromEntries(fields) } };
   }
   if (operation === 'insert' && found === null) return { result: sameJson(made, data) ? null : made, rebased };
   const written = effectOf({ operation: 'update', data, previous: before, result: made, rebased: null }).data ?? {};

@@ -172,7 +172,13 @@ export const ENGINE_METHODS = {
   },
   'sync.conflicts': repeated(z.tuple([])),
   'sync.resolve': reported(
-    z.tuple([text, z.union([z.object({ keep: z.enum(['mine', 'theirs']) }), z.object({ data: payload })])]),
+    z.tuple([
+      text,
+      z.union([
+        z.object({ keep: z.enum(['mine', 'theirs']) }),
+        z.object({ data: payload, removed: z.array(text).optional() }),
+      ]),
+    ]),
   ),
   'sync.receipt': repeated(z.tuple([text])),
   'sync.missingEntities': repeated(z.tuple([z.object({ limit: count.optional() }).optional()])),

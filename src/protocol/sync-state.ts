@@ -147,7 +147,14 @@ export interface ConflictResolution {
   readonly lost: { readonly mine: JsonObject; readonly theirs: JsonObject };
 }
 
-export type Resolve = { readonly keep: 'mine' | 'theirs' } | { readonly data: JsonObject };
+/** One side, or what is to hold: fields that are named in neither stay as the server has them. */
+export type Resolve =
+  | { readonly keep: 'mine' | 'theirs' }
+  | {
+      readonly data: JsonObject;
+      /** Fields of a document that are to be gone; a table's columns stay. */
+      readonly removed?: readonly string[];
+    };
 
 /** An entity that the server's earlier history had and its new one lacks. */
 export interface MissingEntity {

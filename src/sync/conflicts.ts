@@ -98,14 +98,20 @@ export function settleByPerson(change: ConflictingChange, conflict: Conflict, re
   if ('data' in resolve) {
     const { theirs, mine } = conflict;
     // What is left out stays as the server has it.
-    const wanted = { ...theirs, ...resolve.data };
+    const wanted = without({ ...theirs, ...resolve.data }, resolve.removed);
     const sent = differing(wanted, theirs ?? {});
+    const removed = Object.keys(theirs ?? {}).filter((field) => !(field in wanted));
     const operation = theirs === null ? ('insert' as const) : ('update' as const);
-    const rebased = Object.keys(sent).length === 0 ? null : { operation, data: sent };
+    const isNothing = Object.keys(sent).length === 0 && removed.length === 0;
+    const rebased: Rebased | null = isNothing
+      ? null
+      : { operation, data: sent, ...(removed.length === 0 ? {} : { removed }) };
     const written = Object.entries(change.data ?? mine ?? {});
     const lost = {
       mine: Object.fromEntries(written.filter(([field, value]) => !sameJson(value, wanted[field]))),
-      theirs: differing(theirs ?? {}, wanted),
+      theirs: Object.fromEntries(
+        Object.entries(theirs ?? {}).filter(([field, value]) => !(field in wanted) || !sameJson(value, wanted[field])),
+      ),
     };
     return { conflict: resolved(conflict, { by: 'person', outcome: 'merged', at: now, lost }), rebased };
   }

@@ -1,6 +1,7 @@
 // Tries what was set aside again whenever something was written here that may have made room for it: a moment after, and the
 // more seldom the longer it takes, so that a great number of them never holds up anything else.
 import { requireChange } from '../db/changes-table.ts';
+import { feedVersion } from '../db/entity-bases.ts';
 import { retrySetAside } from './apply-feed.ts';
 import type { SyncLedger } from './sync-ledger.ts';
 
@@ -19,7 +20,8 @@ export class SetAsideRetry {
   }
 
   get isNeeded(): boolean {
-    return this.#ledger.troubles.counts.setAside > 0 && !this.#ledger.isClosed;
+    const { troubles, isClosed, binding } = this.#ledger;
+    return troubles.counts.setAside > 0 && !isClosed && binding?.phase === 'linked';
   }
 
   soon(): void {
@@ -27,7 +29,10 @@ export class SetAsideRetry {
     const { clock, onError } = this.#ledger.parts;
     this.#cancelTimer ??= clock.setTimer(() => {
       this.#cancelTimer = undefined;
-      if (this.isNeeded) this.now().catch(onError);
+      if (!this.isNeeded) return;
+      this.now().catch((error: unknown) => {
+        if (!this.#ledger.isClosed) onError(error);
+      });
     }, this.#pauseMs);
   }
 
@@ -38,7 +43,7 @@ export class SetAsideRetry {
     await this.#ledger.write(async (context) => {
       const reasons = { now: context.now, paused: false };
       const change = changeId === undefined ? undefined : await requireChange(context.session, changeId, reasons);
-      await retrySetAside(context, context.version, change?.entityType);
+      await retrySetAside(context, await feedVersion(context.session), change?.entityType);
     });
     this.#pauseMs = Math.max(RETRY_AFTER, SHARE * (clock.now() - begun));
     this.#ledger.troubles.countSoon();

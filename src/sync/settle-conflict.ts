@@ -98,8 +98,9 @@ async function writeSettled(
   await releaseBlocked(session, [change.seq], draft, now);
   const bases = await readBases(session, [change]);
   const base = bases.get(laneOf(change)) ?? { ...change, version: 0, timestamp: 0, data: null };
-  // Without a base there is nothing to put the change on but what is here already.
-  if (bases.size > 0) await putOrSetAside(context, [base], context.version);
+  // Without a base there is nothing to put the change on but what is here already, unless that was given up.
+  const isGivenUp = rebased === null && conflict.theirs === null;
+  if (bases.size > 0 || isGivenUp) await putOrSetAside(context, [base], context.version);
 }
 
 type LaneMember = Pick<Change, 'seq' | 'entityType' | 'entityId'>;
@@ -179,14 +180,14 @@ export async function resolveConflict(context: SettleContext, id: string, resolv
       { id, status: change.status },
     );
   }
-  if ('data' in resolve) requireAcceptable(context, change, resolve.data);
+  if ('data' in resolve) requireAcceptable(context, change, resolve);
   const [row] = await session.run<{ rebased: Rebased | null }>(`SELECT rebased FROM local_changes WHERE id = $1`, [id]);
   const { operation, data, removed = [] } = effectOf({ ...change, rebased: row?.rebased ?? null });
   const { previous, timestamp, conflict } = change;
   const settled = settleByPerson(
     { operation, data, removed, previous, inserted: insertedBy(change), timestamp, clientId: context.clientId },
     conflict,
-    'data' in resolve ? { data: await asStored(context, change, resolve.data) } : resolve,
+    'data' in resolve ? { ...resolve, data: await asStored(context, change, resolve.data) } : resolve,
     now,
   );
   // A decision is newer than all that it decides about.
@@ -196,11 +197,19 @@ export async function resolveConflict(context: SettleContext, id: string, resolv
 }
 
 /** What a person put together goes to the server: it must be such an entity. */
-function requireAcceptable({ entityTypes }: SettleContext, change: Change, data: JsonObject): void {
+function requireAcceptable(
+  { entityTypes }: SettleContext,
+  change: Change,
+  { data, removed = [] }: Extract<Resolve, { readonly data: JsonObject }>,
+): void {
   const type = entityTypes.require(change.entityType);
   checkInput({ maxPayloadBytes: SYNC_LIMITS.changeBytes }, { ...change, operation: 'update', data });
   const failure = checkPayload(type, change.entityId, data);
   if (failure !== undefined) throw new LocalDataError('INVALID_PAYLOAD', failure.message, { id: change.id });
+  const stays = removed.find((field) => type.kind === 'table' || field === type.key);
+  if (stays === undefined) return;
+  const message = `"${stays}" of ${change.entityType} "${change.entityId}" cannot be taken out: it is a column. Give it a value, or null.`;
+  throw new LocalDataError('INVALID_PAYLOAD', message, { id: change.id, field: stays });
 }
 
 /** Its values as the table's columns have them, such as numerics as text. */

@@ -143,7 +143,11 @@ async function putCovered(context: SettleContext, accepted: readonly Change[]): 
     covered.map(({ entityType, entityId }) => [laneOf({ entityType, entityId }), { entityType, entityId }]),
   );
   const bases = await readBases(context.session, [...lanes.values()]);
-  await putOrSetAside(context, [...bases.values()], version);
+  // Without a base it was deleted before the feed had brought it.
+  const present = [...lanes].map(
+    ([lane, name]) => bases.get(lane) ?? { ...name, version: 0, timestamp: 0, data: null },
+  );
+  await putOrSetAside(context, present, version);
 }
 
 async function refuse(

@@ -2,7 +2,7 @@
 // reaches back to its cursor. Pages come into the bases first; entities are put in place parents first when all are
 // there, and the cursor is set last, so that a kill at any instant lets it go on where it was.
 import { type SnapshotResponse, snapshotEntitySchema } from '../protocol/sync.ts';
-import { type ChangeRow, laneOf, lightColumns, toChange } from '../db/change-row.ts';
+import { laneOf } from '../db/change-row.ts';
 import { type EntityBase, type EntityName, feedVersion, moveBases, pinMadeOn } from '../db/entity-bases.ts';
 import type { EntityType, EntityTypes } from '../db/entity-types.ts';
 import {
@@ -11,11 +11,12 @@ import {
   nameOf,
   problemOf,
   putOnBases,
+  recordSetAside,
   recordStrange,
   retrySetAside,
 } from './apply-feed.ts';
 import { meetAgain } from './missing-entities.ts';
-import { parentsFirst } from './put-entities.ts';
+import { UnknownType, parentsFirst } from './put-entities.ts';
 import { type Binding, setBinding } from './sync-binding.ts';
 import { type TypeShape, setShape, shapeOf } from './type-standing.ts';
 
@@ -104,9 +105,9 @@ export async function applySnapshotChunk(
   const bases = await nextBases(context, binding, from, type.entityType);
   if (bases.length > 0) await putSnapshot(context, binding, from, bases);
   const last = bases.at(-1);
-  return bases.length < CHUNK || last === undefined
-    ? { ...from, at: from.at + 1, after: '' }
-    : { ...from, after: last.entityId };
+  const isDone = bases.length < CHUNK || last === undefined;
+  if (isDone && from.step === 'gone') await takeAwayUnseen(context, binding, type.entityType);
+  return isDone ? { ...from, at: from.at + 1, after: '' } : { ...from, after: last.entityId };
 }
 
 async function putSnapshot(
@@ -125,12 +126,26 @@ async function putSnapshot(
 }
 
 async function putInBulk(context: RemoteContext, bases: readonly EntityBase[], version: number): Promise<void> {
-  const refused = await putOnBases(context, bases, version, true);
-  await recordSetAside(
-    context,
-    bases.filter((base) => refused.has(laneOf(base))),
-    refused,
+  await recordSetAside(context, bases, await putOnBases(context, bases, version, true));
+}
+
+/**
+ * What came here by a change of our own that the server accepted, and was deleted there before the feed had brought it back:
+ * there is no base of it, and the snapshot lacks it.
+ */
+async function takeAwayUnseen(context: RemoteContext, binding: Binding, entityType: string): Promise<void> {
+  const version = binding.snapshot_version ?? 0;
+  const names = await context.session.runList<EntityName>(
+    `SELECT json_agg(json_build_object('entityType', $1::text, 'entityId', n.entity_id)) AS rows
+     FROM (SELECT DISTINCT c.entity_id FROM local_changes c
+       WHERE c.entity_type = $1 AND c.origin <> 'remote' AND c.accepted_version <= $2 AND c.discarded_at IS NULL
+         AND NOT EXISTS (SELECT FROM local_data.entity_bases b WHERE b.entity_type = $1 AND b.entity_id = c.entity_id)) n`,
+    [entityType, version],
   );
+  for (let start = 0; start < names.length; start += CHUNK) {
+    const gone = names.slice(start, start + CHUNK).map((name) => ({ ...name, version, timestamp: 0, data: null }));
+    await putInBulk(context, gone, version);
+  }
 }
 
 function nextBases(
@@ -202,50 +217,8 @@ async function setAsideUnknown(context: RemoteContext): Promise<void> {
     timestamp: 0,
     data: {},
   }));
-  const refused = new Map(
-    bases.map((base) => [
-      laneOf(base),
-      `Entity type "${base.entityType}" is not registered here; its entities wait until it is.`,
-    ]),
-  );
-  await recordSetAside(context, bases, refused, 'UNKNOWN_ENTITY_TYPE');
-}
-
-/** Once for each lane. */
-async function recordSetAside(
-  context: RemoteContext,
-  bases: readonly EntityBase[],
-  refused: ReadonlyMap<string, unknown>,
-  code = 'CONSTRAINT_VIOLATION',
-): Promise<void> {
-  if (bases.length === 0) return;
-  const { session, draft, now, newId } = context;
-  const rows = bases.map((base) => {
-    const error = refused.get(laneOf(base));
-    const message = error instanceof Error ? error.message : String(error);
-    const failure = { stage: 'pull', kind: 'permanent', code, message, at: now };
-    return {
-      id: newId(),
-      t: base.entityType,
-      e: base.entityId,
-      o: base.data === null ? 'delete' : 'insert',
-      d: base.data,
-      v: base.version,
-      failure,
-      message,
-    };
-  });
-  const recorded = await session.run<ChangeRow>(
-    `INSERT INTO local_changes AS c (id, entity_type, entity_id, operation, data, timestamp, processed_local, processed_sync,
-       origin, accepted_version, accepted_at, error, failure)
-     SELECT r.id, r.t, r.e, r.o, NULLIF(r.d, 'null'), $2, false, true, 'remote', r.v, $2, r.message, r.failure
-     FROM jsonb_to_recordset($1::jsonb) AS r(id text, t text, e text, o text, d jsonb, v bigint, message text, failure jsonb)
-     WHERE NOT EXISTS (SELECT FROM local_changes k WHERE k.entity_type = r.t AND k.entity_id = r.e AND k.origin = 'remote'
-       AND k.status = 'failed')
-     RETURNING ${lightColumns('c')}`,
-    [JSON.stringify(rows), now],
-  );
-  for (const row of recorded) draft.recorded(toChange(row, { now, paused: false }));
+  const refused = new Map(bases.map((base) => [laneOf(base), new UnknownType(base.entityType)]));
+  await recordSetAside(context, bases, refused);
 }
 
 /**

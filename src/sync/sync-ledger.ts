@@ -15,11 +15,12 @@ import type { Clock } from '../db/clock.ts';
 import { laneOf } from '../db/change-row.ts';
 import type { CommitDraft, CommitLog } from '../db/commit-log.ts';
 import type { Session } from '../db/database.ts';
-import type { EntityName } from '../db/entity-bases.ts';
+import { type EntityName, feedVersion } from '../db/entity-bases.ts';
 import type { EntityTypes } from '../db/entity-types.ts';
 import { CARRIED_CHANGES } from '../db/move-changes.ts';
 import type { RetryLimits } from '../db/retry-schedule.ts';
 import { sendChanged } from './missing-entities.ts';
+import { AcceptedUnseen } from './accepted-unseen.ts';
 import type { Obstacle } from './obstacles.ts';
 import { PushRate } from './push-rate.ts';
 import type { SettleContext } from './settle-push.ts';
@@ -63,6 +64,7 @@ type Shown = Pick<
 export class SyncLedger {
   readonly parts: SyncParts;
   readonly troubles: Troubles;
+  readonly unseen = new AcceptedUnseen();
   #binding: Binding | undefined;
   #contact: ContactState = { kind: 'asking' };
   #rules: SyncRules = {};
@@ -288,7 +290,7 @@ export class SyncLedger {
     try {
       return await this.parts.write(async (session, draft) => {
         await this.troubles.refresh(session);
-        const context = this.#context(session, draft, clientId);
+        const context = this.#context(session, draft, clientId, await feedVersion(session));
         await this.#sendChanged(context);
         return work(context);
       });
@@ -298,7 +300,7 @@ export class SyncLedger {
     }
   }
 
-  #context(session: Session, draft: CommitDraft, clientId: string): SettleContext {
+  #context(session: Session, draft: CommitDraft, clientId: string, version: number): SettleContext {
     const { clock, entityTypes, newId } = this.parts;
     const { setAside, conflicts, stuck, missing } = this.troubles.counts;
     return {
@@ -315,7 +317,8 @@ export class SyncLedger {
       missing,
       tellMissing: () => this.troubles.countSoon(),
       policyOf: (entityType) => this.policyOf(entityType),
-      version: this.#binding?.version ?? 0,
+      // As it stands in the database: a page that was written in the turn before may not have been told yet.
+      version,
     };
   }
 

@@ -12,12 +12,14 @@ import type { SettleContext } from './settle-push.ts';
 import { putBasesOf } from './snapshot.ts';
 import { setBinding } from './sync-binding.ts';
 import type { SyncLedger } from './sync-ledger.ts';
-import { type TypeStanding, enter, hasMore, leave, setShape, shapeOf } from './type-standing.ts';
+import { type TypeShape, type TypeStanding, enter, hasMore, leave, setShape, shapeOf } from './type-standing.ts';
 
 type Step =
   | { readonly kind: 'leave'; readonly names: readonly string[] }
   | { readonly kind: 'join'; readonly type: EntityType }
-  | { readonly kind: 'put'; readonly type: EntityType };
+  | { readonly kind: 'put'; readonly type: EntityType }
+  /** The table has less than it had. */
+  | { readonly kind: 'note'; readonly type: EntityType };
 
 export class TypesInStep {
   readonly #ledger: SyncLedger;
@@ -80,6 +82,9 @@ export class TypesInStep {
         case 'put':
           await this.#put(step.type);
           break;
+        case 'note':
+          await this.#note(step.type.entityType, shapeOf(step.type));
+          break;
       }
     }
   }
@@ -112,6 +117,10 @@ export class TypesInStep {
         return present === undefined ? undefined : putBasesOf(context, present, from);
       });
     }
+    await this.#note(entityType, shape);
+  }
+
+  async #note(entityType: string, shape: TypeShape): Promise<void> {
     await this.#write(async ({ session }) => {
       await setShape(session, entityType, shape);
       const standing = this.#ledger.standings.get(entityType);
@@ -143,11 +152,10 @@ export class TypesInStep {
     const types = parentsFirst(parts.entityTypes).filter(({ entityType }) => !this.#ledger.staysHere(entityType));
     const joining = types.find(({ entityType }) => standings.get(entityType)?.isInStep !== true);
     if (joining !== undefined) return { kind: 'join', type: joining };
-    const behind = types.find((type) => {
-      const shape = standings.get(type.entityType)?.shape ?? null;
-      return shape === null || hasMore(shapeOf(type), shape);
-    });
-    return behind === undefined ? undefined : { kind: 'put', type: behind };
+    const other = types.find((type) => !isDeepStrictEqual(standings.get(type.entityType)?.shape, shapeOf(type)));
+    if (other === undefined) return undefined;
+    const shape = standings.get(other.entityType)?.shape ?? null;
+    return { kind: shape === null || hasMore(shapeOf(other), shape) ? 'put' : 'note', type: other };
   }
 
   /** Types in step that are to stay here from now on, or whose table is gone or another. */

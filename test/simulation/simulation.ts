@@ -2,7 +2,7 @@
 // Everything that happens is written down, so that a failure can be told.
 import type { PGlite } from '@electric-sql/pglite';
 import type { Change, JsonObject } from '../../src/protocol/changes.ts';
-import { CONFLICT_POLICIES, type SyncRules } from '../../src/protocol/sync-state.ts';
+import { CONFLICT_POLICIES, MISSING_DECISIONS, type SyncRules } from '../../src/protocol/sync-state.ts';
 import type { RetentionOptions } from '../../src/server/retention.ts';
 import { LocalDataError, type LocalDataEngine, openLocalData } from '../support/engine.ts';
 import { SECRET, signToken } from '../support/server.ts';
@@ -404,6 +404,13 @@ class Simulation {
     }
   }
 
+  /** Of what the server's earlier history had and its new one lacks. */
+  async #decideMissing({ data }: Client, chance: Chance, say: (what: string) => void): Promise<void> {
+    const decision = chance.pick(MISSING_DECISIONS);
+    const { decided, refused } = await data.sync.decideMissing(decision);
+    say(`of what the new history lacks: ${decision} ${decided}, ${refused.length} refused`);
+  }
+
   async #disturb(client: Client, chance: Chance, step: number): Promise<void> {
     const link = this.#network.links.get(client.host) ?? goodLink();
     const say = (what: string) => this.#say(`${step} ${client.name}: ${what}`);
@@ -465,8 +472,7 @@ class Simulation {
   async #reviveCrashed(): Promise<void> {
     for (const [index, client] of this.#clients.entries()) {
       if (!client.database.isGone) continue;
-      client.machine.isGone = true;
-      await client.database.crash();
+      await abandon(client);
       const machine = new Machine();
       machine.offset = client.machine.offset;
       client.machine = machine;
@@ -519,10 +525,13 @@ class Simulation {
   }
 
   async #resolveAll(): Promise<void> {
-    for (const { data, name } of this.#clients) {
+    for (const client of this.#clients) {
+      const { data, name } = client;
+      const say = (what: string) => this.#say(`${name}: ${what}`);
+      if (data.stores.sync.getState().missing > 0) await this.#decideMissing(client, this.#chance, say);
       for (const change of await data.sync.conflicts()) {
         const keep = this.#chance.pick(['mine', 'theirs'] as const);
-        this.#say(`${name}: resolve ${nameOf(change)}: ${keep}`);
+        say(`resolve ${nameOf(change)}: ${keep}`);
         await data.sync.resolve(change.id, { keep });
       }
     }
@@ -531,8 +540,8 @@ class Simulation {
 
   async #isQuiet(): Promise<boolean> {
     for (const { data } of this.#clients) {
-      const { status, waiting, conflicts } = data.stores.sync.getState();
-      if (status !== 'synced' || waiting > 0 || conflicts > 0) return false;
+      const { status, waiting, conflicts, missing } = data.stores.sync.getState();
+      if (status !== 'synced' || waiting > 0 || conflicts > 0 || missing > 0) return false;
       const { changes } = await data.listChanges({ status: ['pending', 'retrying'], limit: 1 });
       if (changes.length > 0) return false;
     }
@@ -563,9 +572,7 @@ class Simulation {
 
   async #end(): Promise<void> {
     for (const client of this.#clients) {
-      client.machine.isGone = true;
-      if (!client.database.isGone) client.database.crashAfter(0);
-      await client.database.crash();
+      await abandon(client);
     }
     await this.#server?.end();
     for (const { inner } of this.#clients) await this.#laboratory.giveBack(inner);
@@ -579,6 +586,13 @@ class Simulation {
   #say(line: string): void {
     this.#lines.push(`${((this.#world.now - Date.UTC(2026, 0, 1)) / 1_000).toFixed(3)} ${line}`);
   }
+}
+
+/** As a kill leaves it. What nobody can hear any more is told to end, or this process would keep it for ever. */
+async function abandon({ machine, database, data }: Client): Promise<void> {
+  machine.isGone = true;
+  await database.crash();
+  void data.close();
 }
 
 async function registerType(data: LocalDataEngine, entityType: EntityTypeName): Promise<void> {

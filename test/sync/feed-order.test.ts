@@ -86,7 +86,7 @@ describe('a client of two servers on one Postgres', function () {
     const late = await open();
     const half = Promise.withResolvers<void>();
     const writing = writers.map(async (writer, index) => {
-      for (let round = 0; round < 24; round += 1) {
+      for (let round = 0; round < 16; round += 1) {
         if (round === 8) half.resolve();
         const results = await writer.push(...roundOf(index, round));
         assert.ok(

@@ -200,6 +200,35 @@ describe('a push', () => {
     assert.equal(await a.getEntity('Task', 't2'), undefined);
   });
 
+  it('that was accepted and not seen again tells of a server that was put back to before it, which the cursor cannot', async () => {
+    let isPutBack = false;
+    const forgetful: OpenTransport = (options) => {
+      const transport = httpTransport({ ...options, url: server.url });
+      const info: SyncTransport['info'] = async (call) => {
+        const present = await transport.info(call);
+        return isPutBack ? { ...present, version: 0 } : present;
+      };
+      // What was accepted does not come back before the server is gone.
+      const pull: SyncTransport['pull'] = (_query, { signal }) =>
+        new Promise((_, reject) => {
+          const cancelled = (): void => reject(new TransportError('cancelled', 'The request was cancelled.'));
+          signal.addEventListener('abort', cancelled, { once: true });
+        });
+      return { ...transport, info, pull };
+    };
+    const a = await openTasks({ transports: { forgetful } });
+    opened.push(a);
+    await a.sync.connect({ url: 'forgetful:server', token });
+    const change = await a.recordChange('Task', 't1', 'insert', { title: 'accepted' });
+    await whenChange(a, change.id, ({ status }) => status === 'synced');
+    await a.sync.goOffline();
+    isPutBack = true;
+    await a.sync.goOnline();
+    await whenState(a, ({ status }) => status === 'needs-decision');
+    assert.match((await a.sync.state()).reason ?? '', /another history/);
+    assert.equal((await a.getEntity('Task', 't1'))?.['title'], 'accepted');
+  });
+
   it('never sends what stays on this machine, not even as a member of a transaction', async () => {
     const a = await connected({ Task: { sync: false } });
     await offline(a, () =>
@@ -464,6 +493,27 @@ describe('a key that is taken out of a document', () => {
     const wanted = { id: 'n1', title: 'x', empty: null };
     assert.deepEqual(await b.getEntity('Note', 'n1'), wanted);
     assert.deepEqual(await a.getEntity('Note', 'n1'), wanted);
+  });
+
+  it('may be what a person resolves a conflict by', async () => {
+    const a = await connected();
+    const b = await connected();
+    for (const data of [a, b]) await data.sync.setRules({ '*': { conflicts: 'manual' } });
+    await a.upsertEntity('Note', 'n1', { title: 'x' });
+    await a.sync.whenSynced();
+    await b.sync.whenSynced();
+    await a.sync.goOffline();
+    await a.upsertEntity('Note', 'n1', { extra: 'mine' });
+    await b.upsertEntity('Note', 'n1', { extra: 'theirs' });
+    await b.sync.whenSynced();
+    await a.sync.goOnline();
+    await a.sync.whenSynced();
+    const [conflicted] = await a.sync.conflicts();
+    const resolved = await a.sync.resolve(conflicted?.id ?? '', { data: { title: 'x' }, removed: ['extra'] });
+    assert.deepEqual(resolved.conflict?.resolution?.lost, { mine: { extra: 'mine' }, theirs: { extra: 'theirs' } });
+    await a.sync.whenSynced();
+    await b.sync.whenSynced();
+    assert.deepEqual(await b.getEntity('Note', 'n1'), { id: 'n1', title: 'x' });
   });
 
   it('stays gone where only the other side wrote another key of the same object (scenario 25)', async () => {

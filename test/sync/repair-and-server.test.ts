@@ -697,6 +697,47 @@ describe('repairing beside a server', () => {
       assert.deepEqual([base, mine, theirs], ['base', 'mine', 'theirs']);
     });
 
+    it('leave a column alone that the server does not know, but for what was written to it', async () => {
+      const a = await connected();
+      await a.upsertEntity('Task', 't1', { title: 'base' });
+      await a.sync.whenSynced();
+      await a.sync.goOffline();
+      await a.exec(`ALTER TABLE tasks ADD COLUMN extra text NOT NULL DEFAULT 'none'`);
+      const change = await a.recordChange('Task', 't1', 'update', { extra: 'some' });
+      await a.whenIdle();
+      await a.editChange(change.id, { title: 'other' });
+      assert.partialDeepStrictEqual(await task(a), { title: 'other', extra: 'none' });
+      await a.editChange(change.id, { extra: 'more' });
+      assert.partialDeepStrictEqual(await task(a), { title: 'base', extra: 'more' });
+      await a.discardChange(change.id);
+      assert.partialDeepStrictEqual(await task(a), { title: 'base', extra: 'none' });
+      await a.restoreChange(change.id);
+      await a.whenIdle();
+      assert.partialDeepStrictEqual(await task(a), { title: 'base', extra: 'more' });
+    });
+
+    it('bring no field of a document back that it has lost on the server', async () => {
+      const rules = { Note: { conflicts: 'manual' } } as const;
+      const a = await connected(rules);
+      await a.registerEntityType({ entityType: 'Note' });
+      await a.upsertEntity('Note', 'n1', { text: 'first', stars: 8 });
+      await a.sync.whenSynced();
+      const b = await connected(rules);
+      await b.registerEntityType({ entityType: 'Note' });
+      await b.sync.whenSynced();
+      await a.sync.goOffline();
+      const change = await a.recordChange('Note', 'n1', 'update', { stars: 3, title: 'forbidden' });
+      await a.whenIdle();
+      await b.deleteEntity('Note', 'n1');
+      await b.upsertEntity('Note', 'n1', { text: 'anew' });
+      await b.sync.whenSynced();
+      await a.sync.goOnline();
+      await a.sync.whenSynced();
+      assert.equal((await latest(a, change)).status, 'failed');
+      await a.discardChange(change.id);
+      assert.deepEqual(await a.getEntity('Note', 'n1'), { id: 'n1', text: 'anew' });
+    });
+
     it('bring a project back before the tasks that went with it', async () => {
       validate = ({ change }) =>
         change.operation === 'delete' && change.entityType === 'Project' ? { reason: 'Projects stay.' } : null;

@@ -282,6 +282,19 @@ describe('snapshots and entity types', () => {
       assert.deepEqual(await a.getEntity('Task', 't1'), await b.getEntity('Task', 't1'));
     });
 
+    it('appears again in a column that was dropped and added once more', async () => {
+      const a = await connected();
+      const b = await connected();
+      await a.upsertEntity('Task', 't1', { title: 'x', priority: 3 });
+      await bothSynced(a, b);
+      await b.exec('ALTER TABLE tasks DROP COLUMN priority');
+      await b.sync.whenSynced();
+      await b.exec('ALTER TABLE tasks ADD COLUMN priority integer');
+      await b.sync.whenSynced();
+      assert.equal((await b.getEntity('Task', 't1'))?.['priority'], 3);
+      assert.equal((await b.sync.state()).version, 1);
+    });
+
     it('comes back with a table that was dropped and made again', async () => {
       const a = await connected();
       await a.upsertEntity('Task', 't1', { title: 'kept by the server' });
@@ -379,6 +392,65 @@ describe('snapshots and entity types', () => {
       await again.close();
       directory.remove();
     });
+  });
+
+  it('puts in place what was set aside once nothing here is in its way, with nothing new from the server', async () => {
+    const a = await connected();
+    await a.upsertEntity('Project', 'p1', { name: 'deleted there' });
+    await a.upsertEntity('Project', 'p2', { name: 'deleted there too' });
+    await a.sync.whenSynced();
+    const b = await connected(TASKS_STAY);
+    await b.upsertEntity('Task', 't1', { title: 'refers to it here', project_id: 'p1' });
+    await b.upsertEntity('Task', 't2', { title: 'refers to it here', project_id: 'p2' });
+    await a.deleteEntity('Project', 'p1');
+    await a.deleteEntity('Project', 'p2');
+    await bothSynced(a, b);
+    await whenState(b, ({ setAside }) => setAside === 2);
+    await b.deleteEntity('Task', 't1');
+    await until(b, async () => (await b.getEntity('Project', 'p1')) === undefined);
+    await b.deleteEntity('Task', 't2');
+    await b.sync.syncNow();
+    assert.equal(await b.getEntity('Project', 'p2'), undefined);
+    await whenState(b, ({ setAside }) => setAside === 0);
+  });
+
+  it('shows what was taken from a snapshot and cannot be put in place, and puts it there once it can', async () => {
+    const a = await connected();
+    await a.upsertEntity('Project', 'p1', { name: 'not at b' });
+    await a.upsertEntity('Task', 't1', { title: 'theirs', project_id: 'p1' });
+    await a.sync.whenSynced();
+    const b = await client();
+    await b.upsertEntity('Task', 't1', { title: 'mine' });
+    await b.sync.setRules({ Project: { sync: false }, Task: { conflicts: 'remote-wins' } });
+    await b.sync.connect({ url: server.url, token });
+    await b.sync.whenSynced();
+    await whenState(b, ({ setAside }) => setAside === 1);
+    const [aside] = (await b.listChanges({ status: 'failed' })).changes;
+    assert.match(aside?.error ?? '', /could not be put in place here: .*foreign key/);
+    await b.upsertEntity('Project', 'p1', { name: 'private to b' });
+    await until(b, async () => (await b.getEntity('Task', 't1'))?.['title'] === 'theirs');
+    await whenState(b, ({ setAside }) => setAside === 0);
+  });
+
+  it('is in step after a database of an earlier version was brought up to this one, and sends nothing anew', async () => {
+    const directory = temporaryDirectory();
+    const options = { dataDir: join(directory.path, 'data') };
+    const first = await openLocalData(options);
+    await makeTaskTypes(first);
+    await first.sync.connect({ url: server.url, token });
+    await first.upsertEntity('Task', 't1', { title: 'sent' });
+    await first.sync.whenSynced();
+    await first.exec(`DROP TABLE local_data.synced_types, local_data.missing_entities;
+      ALTER TABLE local_data.sync_binding DROP COLUMN rules; COMMENT ON SCHEMA local_data IS '2'`);
+    await first.close();
+    const again = await openLocalData(options);
+    await again.sync.connect({ url: server.url, token });
+    await again.upsertEntity('Task', 't2', { title: 'new' });
+    await again.sync.whenSynced();
+    assert.equal((await again.sync.state()).version, 2);
+    assert.equal((await again.listChanges()).changes.length, 2);
+    await again.close();
+    directory.remove();
   });
 
   describe('a new history of the server', () => {

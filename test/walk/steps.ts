@@ -88,7 +88,7 @@ async function keepMine(workbench: Workbench): Promise<Page> {
   return workbench.page;
 }
 
-async function workOffline(workbench: Workbench): Promise<Page> {
+export async function workOffline(workbench: Workbench): Promise<Page> {
   await workbench.runCommand('Work Offline');
   await server(workbench, 'Working offline');
   return workbench.page;
@@ -118,7 +118,7 @@ async function verify(workbench: Workbench): Promise<Page> {
 }
 
 /** The status bar item that says how the server is. */
-async function server(workbench: Workbench, title: string): Promise<void> {
+export async function server(workbench: Workbench, title: string): Promise<void> {
   await workbench
     .serverItem()
     .and(workbench.page.locator(`[aria-label*="${title}"]`))
@@ -255,7 +255,7 @@ async function restore(workbench: Workbench, finished: number): Promise<Page> {
   return workbench.page;
 }
 
-async function seeRepaired(workbench: Workbench): Promise<Page> {
+export async function seeRepaired(workbench: Workbench): Promise<Page> {
   await workbench.runCommand('Open Entities');
   const panel = await workbench.panel();
   await panel.getByRole('tab').filter({ hasText: /^Task/ }).click();
@@ -264,7 +264,7 @@ async function seeRepaired(workbench: Workbench): Promise<Page> {
   return workbench.page;
 }
 
-async function readScreen(workbench: Workbench): Promise<ScreenFacts> {
+export async function readScreen(workbench: Workbench): Promise<ScreenFacts> {
   const rows = (await workbench.rows()).map(oneLine);
   const panel = await workbench.panel();
   const priority = panel.getByRole('region', { name: 'Task task-012' }).getByLabel('priority');

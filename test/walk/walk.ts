@@ -10,9 +10,11 @@ import type { BrowserContext } from 'playwright-core';
 import { launchPersonsBrowser } from '../../scripts/chromium.ts';
 import { projectRoot } from '../../scripts/project.ts';
 import { compareWithData } from './compare-with-data.ts';
+import { OwnServer } from './own-server.ts';
 import { WalkReport } from './report.ts';
 import { runStart } from './running-start.ts';
 import type { RunningStart } from './running-start.ts';
+import { serverSteps } from './server-steps.ts';
 import { expectSameGroups, walkSteps } from './steps.ts';
 import { Workbench } from '../ui/workbench.ts';
 
@@ -58,10 +60,14 @@ async function walk(): Promise<void> {
       expectSameGroups(facts, await workbench.rows());
       return workbench.page;
     });
+    await using own = await report.step('In a second terminal: npm run server', () =>
+      OwnServer.start(project, home, env),
+    );
+    const last = await serverSteps(workbench, own, report).catch((error: unknown) => pictureFailure(workbench, error));
     await browser.close();
     await report.step('Stop with Ctrl+C', () => second.interrupt());
     await report.step('A separate process finds in the data directory what the screen said', async () => {
-      report.compared(compareWithData(project, facts));
+      report.compared(compareWithData(project, last));
     });
   } finally {
     await browser.close();
