@@ -24,7 +24,6 @@ import { SqlError } from '../db/sql-error.ts';
 import { meetAgain } from './missing-entities.ts';
 import { type Put, StillReferredTo, UnknownType, putEntities } from './put-entities.ts';
 import { refreshConflicts } from './refresh-conflicts.ts';
-import { recordSetAside } from './set-aside.ts';
 import { setBinding } from './sync-binding.ts';
 
 export interface RemoteContext {
@@ -65,6 +64,7 @@ export async function applyFeedPage(context: RemoteContext, page: FeedPage): Pro
   await settleSetAside(context, touched, refused, 'also-strange');
   const others = fresh.filter((change) => !echoes.has(change.id) && !context.isLocalOnly(change.entityType));
   await recordRemote(context, others, { bases, refused });
+  await recordSetAside(context, touched, refused);
   if (context.conflicts > 0) await refreshConflicts(context, others);
   for (const one of strange) await recordStrange(context, one);
   await setBinding(session, { cursor: page.cursor, version: page.version, last_pull_at: now });
@@ -193,8 +193,8 @@ export async function putOnBases(
 }
 
 /**
- * The same after a page: what cannot be put in place now is set aside under the last remote change of its entity, so that it
- * is shown, and tried again when more has come.
+ * The same after a page: what cannot be put in place now is set aside under the last remote change of its entity, or under
+ * one that says so where it came by a snapshot, so that it is shown, and tried again when more has come.
  */
 export async function putOrSetAside(
   context: RemoteContext,
@@ -206,7 +206,7 @@ export async function putOrSetAside(
     const error = refused.get(laneOf(base));
     if (error === undefined) continue;
     const failure = failureOf(error, context.now);
-    await moveChanges(
+    const moved = await moveChanges(
       context.session,
       {
         from: 'synced',
@@ -218,13 +218,38 @@ export async function putOrSetAside(
       context.draft,
       { now: context.now, paused: false },
     );
+    if (moved === 0) await recordSetAside(context, [base], refused);
   }
-  // What came by a snapshot has no remote change that could say so.
-  await recordSetAside(
-    context,
-    bases.filter((base) => refused.has(laneOf(base))),
-    refused,
+}
+
+/** Those of the bases that were refused, once for each lane. */
+export async function recordSetAside(
+  context: RemoteContext,
+  bases: readonly EntityBase[],
+  refused: ReadonlyMap<string, unknown>,
+): Promise<void> {
+  const { session, draft, now, newId } = context;
+  const rows = bases.flatMap((base) => {
+    const error = refused.get(laneOf(base));
+    if (error === undefined) return [];
+    const { entityType, entityId, data, version } = base;
+    const failure = failureOf(error, now);
+    return [
+      { id: newId(), t: entityType, e: entityId, o: data === null ? 'delete' : 'insert', d: data, v: version, failure },
+    ];
+  });
+  if (rows.length === 0) return;
+  const recorded = await session.run<ChangeRow>(
+    `INSERT INTO local_changes AS c (id, entity_type, entity_id, operation, data, timestamp, processed_local, processed_sync,
+       origin, accepted_version, accepted_at, error, failure)
+     SELECT r.id, r.t, r.e, r.o, NULLIF(r.d, 'null'), $2, false, true, 'remote', r.v, $2, r.failure->>'message', r.failure
+     FROM jsonb_to_recordset($1::jsonb) AS r(id text, t text, e text, o text, d jsonb, v bigint, failure jsonb)
+     WHERE NOT EXISTS (SELECT FROM local_changes k WHERE k.entity_type = r.t AND k.entity_id = r.e AND k.origin = 'remote'
+       AND k.status = 'failed')
+     RETURNING ${lightColumns('c')}`,
+    [JSON.stringify(rows), now],
   );
+  for (const row of recorded) draft.recorded(toChange(row, { now, paused: false }));
 }
 
 /** What waits no longer fits on what the server has: the entity is the server's, and the first of the changes waits for a person. */

@@ -30,7 +30,8 @@ export async function bindToServer(ledger: SyncLedger, server: Answering, option
   if (present === undefined) await bindAnew(ledger, { url, space, epoch });
   else {
     if (present.space !== space) throw otherServer(present, url, space);
-    if (present.epoch !== epoch || (await wasPutBack(ledger, present, server))) {
+    const isAnother = present.epoch !== epoch || ledger.unseen.isOfAnother(server.info.version);
+    if (isAnother || (await wasPutBack(ledger, present, server))) {
       if (options.onServerChanged !== 'start-anew') throw serverChanged(present);
       await startAnew(ledger, epoch);
     }
@@ -59,9 +60,10 @@ async function wasPutBack(
   }
 }
 
-export function requireSameHistory(binding: Binding, info: SpaceInfo): void {
+export function requireSameHistory(ledger: SyncLedger, info: SpaceInfo): void {
+  const binding = ledger.requireBinding();
   if (info.space !== binding.space) throw otherServer(binding, binding.url, info.space);
-  if (info.epoch !== binding.epoch) throw serverChanged(binding);
+  if (info.epoch !== binding.epoch || ledger.unseen.isOfAnother(info.version)) throw serverChanged(binding);
 }
 
 /** The next contact receives everything the server has. */
@@ -114,6 +116,7 @@ async function startAnew(ledger: SyncLedger, epoch: string): Promise<void> {
       await supersedeType(context, type, { entities: 'all', keepsDeletes: true, occasion: 'the new history' });
     }
   });
+  ledger.unseen.clear();
   ledger.noteMissing();
 }
 

@@ -98,9 +98,12 @@ export class PullLoop {
     const binding = ledger.requireBinding();
     if (page.epoch !== binding.epoch)
       throw new TransportError('epoch-changed', 'The server has another history than before.');
+    if (ledger.unseen.isContradictedBy(page.changes))
+      throw new TransportError('history-changed', 'The server no longer has what it accepted.');
     if (page.changes.length === 0 && page.cursor === binding.cursor) return;
     await ledger.write((context) => applyFeedPage(context, page));
     ledger.moved({ cursor: page.cursor, version: page.version });
+    ledger.unseen.seen(page.version);
     ledger.show({ lastPullAt: ledger.parts.clock.now() });
   }
 }

@@ -228,6 +228,7 @@ export class PushLoop {
       this.#failed = undefined;
       this.#limit = Math.min(this.#limits.changes, this.#limit * 2);
       ledger.accepted(outcome.accepted);
+      this.#noteUnseen(batch, response);
       if (outcome.lowestLeft !== undefined) this.#release(outcome.lowestLeft);
       if (outcome.accepted > 0) ledger.show({ lastPushAt: clock.now() });
     } catch (error) {
@@ -237,6 +238,14 @@ export class PushLoop {
     } finally {
       for (const { seq } of batch.queued) this.#inFlight.delete(seq);
       ledger.show({ inFlight: this.#inFlight.size });
+    }
+  }
+
+  #noteUnseen({ changes }: PushBatch, { results }: PushResponse): void {
+    const { unseen, binding } = this.#ledger;
+    for (const [index, result] of results.entries()) {
+      const isNews = result.outcome === 'applied' && result.version > (binding?.version ?? 0);
+      if (isNews && changes[index]?.operation !== 'delete') unseen.add(result.id, result.version);
     }
   }
 

@@ -11,12 +11,12 @@ import {
   nameOf,
   problemOf,
   putOnBases,
+  recordSetAside,
   recordStrange,
   retrySetAside,
 } from './apply-feed.ts';
 import { meetAgain } from './missing-entities.ts';
-import { parentsFirst } from './put-entities.ts';
-import { recordSetAside } from './set-aside.ts';
+import { UnknownType, parentsFirst } from './put-entities.ts';
 import { type Binding, setBinding } from './sync-binding.ts';
 import { type TypeShape, setShape, shapeOf } from './type-standing.ts';
 
@@ -126,12 +126,7 @@ async function putSnapshot(
 }
 
 async function putInBulk(context: RemoteContext, bases: readonly EntityBase[], version: number): Promise<void> {
-  const refused = await putOnBases(context, bases, version, true);
-  await recordSetAside(
-    context,
-    bases.filter((base) => refused.has(laneOf(base))),
-    refused,
-  );
+  await recordSetAside(context, bases, await putOnBases(context, bases, version, true));
 }
 
 /**
@@ -222,13 +217,8 @@ async function setAsideUnknown(context: RemoteContext): Promise<void> {
     timestamp: 0,
     data: {},
   }));
-  const refused = new Map(
-    bases.map((base) => [
-      laneOf(base),
-      `Entity type "${base.entityType}" is not registered here; its entities wait until it is.`,
-    ]),
-  );
-  await recordSetAside(context, bases, refused, 'UNKNOWN_ENTITY_TYPE');
+  const refused = new Map(bases.map((base) => [laneOf(base), new UnknownType(base.entityType)]));
+  await recordSetAside(context, bases, refused);
 }
 
 /**

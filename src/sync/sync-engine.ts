@@ -89,6 +89,7 @@ export class SyncEngine implements LocalDataSync {
     const binding = await this.#ledger.reread();
     if (binding !== undefined && binding.rules !== null) this.#ledger.rules = binding.rules;
     if (binding?.connected !== true) return;
+    await this.#ledger.parts.read((session) => this.#ledger.unseen.load(session, binding.version));
     await this.#push.prepare();
     this.#prevent(TOKEN_NEEDED);
     this.#settleTypes();
@@ -368,11 +369,12 @@ export class SyncEngine implements LocalDataSync {
     if (ledger.contact.kind === 'lost') ledger.contact = { ...ledger.contact, nextTryAt: null };
     else ledger.contact = { kind: 'asking' };
     const info = await ledger.ask(INFO_TIMEOUT, signal, (call) => transport.info(call));
-    requireSameHistory(ledger.requireBinding(), info);
+    requireSameHistory(ledger, info);
     this.#push.takeAtMost(info.limits);
     await this.#push.judgeFailed();
     ledger.contact = { kind: 'made' };
     await receiveSnapshot(ledger, signal, transport);
+    ledger.unseen.seen(ledger.requireBinding().version);
     await this.#types.settle();
     this.#failures = 0;
     const both = new AbortController();

@@ -20,6 +20,7 @@ import type { EntityTypes } from '../db/entity-types.ts';
 import { CARRIED_CHANGES } from '../db/move-changes.ts';
 import type { RetryLimits } from '../db/retry-schedule.ts';
 import { sendChanged } from './missing-entities.ts';
+import { AcceptedUnseen } from './accepted-unseen.ts';
 import type { Obstacle } from './obstacles.ts';
 import { PushRate } from './push-rate.ts';
 import type { SettleContext } from './settle-push.ts';
@@ -63,6 +64,7 @@ type Shown = Pick<
 export class SyncLedger {
   readonly parts: SyncParts;
   readonly troubles: Troubles;
+  readonly unseen = new AcceptedUnseen();
   #binding: Binding | undefined;
   #contact: ContactState = { kind: 'asking' };
   #rules: SyncRules = {};

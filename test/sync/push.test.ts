@@ -200,6 +200,35 @@ describe('a push', () => {
     assert.equal(await a.getEntity('Task', 't2'), undefined);
   });
 
+  it('that was accepted and not seen again tells of a server that was put back to before it, which the cursor cannot', async () => {
+    let isPutBack = false;
+    const forgetful: OpenTransport = (options) => {
+      const transport = httpTransport({ ...options, url: server.url });
+      const info: SyncTransport['info'] = async (call) => {
+        const present = await transport.info(call);
+        return isPutBack ? { ...present, version: 0 } : present;
+      };
+      // What was accepted does not come back before the server is gone.
+      const pull: SyncTransport['pull'] = (_query, { signal }) =>
+        new Promise((_, reject) => {
+          const cancelled = (): void => reject(new TransportError('cancelled', 'The request was cancelled.'));
+          signal.addEventListener('abort', cancelled, { once: true });
+        });
+      return { ...transport, info, pull };
+    };
+    const a = await openTasks({ transports: { forgetful } });
+    opened.push(a);
+    await a.sync.connect({ url: 'forgetful:server', token });
+    const change = await a.recordChange('Task', 't1', 'insert', { title: 'accepted' });
+    await whenChange(a, change.id, ({ status }) => status === 'synced');
+    await a.sync.goOffline();
+    isPutBack = true;
+    await a.sync.goOnline();
+    await whenState(a, ({ status }) => status === 'needs-decision');
+    assert.match((await a.sync.state()).reason ?? '', /another history/);
+    assert.equal((await a.getEntity('Task', 't1'))?.['title'], 'accepted');
+  });
+
   it('never sends what stays on this machine, not even as a member of a transaction', async () => {
     const a = await connected({ Task: { sync: false } });
     await offline(a, () =>

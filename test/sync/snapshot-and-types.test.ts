@@ -414,6 +414,24 @@ describe('snapshots and entity types', () => {
     await whenState(b, ({ setAside }) => setAside === 0);
   });
 
+  it('shows what was taken from a snapshot and cannot be put in place, and puts it there once it can', async () => {
+    const a = await connected();
+    await a.upsertEntity('Project', 'p1', { name: 'not at b' });
+    await a.upsertEntity('Task', 't1', { title: 'theirs', project_id: 'p1' });
+    await a.sync.whenSynced();
+    const b = await client();
+    await b.upsertEntity('Task', 't1', { title: 'mine' });
+    await b.sync.setRules({ Project: { sync: false }, Task: { conflicts: 'remote-wins' } });
+    await b.sync.connect({ url: server.url, token });
+    await b.sync.whenSynced();
+    await whenState(b, ({ setAside }) => setAside === 1);
+    const [aside] = (await b.listChanges({ status: 'failed' })).changes;
+    assert.match(aside?.error ?? '', /could not be put in place here: .*foreign key/);
+    await b.upsertEntity('Project', 'p1', { name: 'private to b' });
+    await until(b, async () => (await b.getEntity('Task', 't1'))?.['title'] === 'theirs');
+    await whenState(b, ({ setAside }) => setAside === 0);
+  });
+
   it('is in step after a database of an earlier version was brought up to this one, and sends nothing anew', async () => {
     const directory = temporaryDirectory();
     const options = { dataDir: join(directory.path, 'data') };

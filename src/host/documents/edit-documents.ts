@@ -53,6 +53,8 @@ class EditDocuments implements vscode.FileSystemProvider, vscode.Disposable {
   readonly #autoSaved = new Set<string>();
   /** Changes that were sent on their way by a save, by the document they were edited in. */
   readonly #retried = new Map<string, string>();
+  /** By document: the id its change goes by since it was edited, where the server may know the one before. */
+  readonly #movedTo = new Map<string, string>();
 
   constructor(host: Host) {
     this.#host = host;
@@ -66,6 +68,7 @@ class EditDocuments implements vscode.FileSystemProvider, vscode.Disposable {
   forget(uri: vscode.Uri): void {
     this.#drafts.delete(uri.toString());
     this.#autoSaved.delete(uri.toString());
+    this.#movedTo.delete(uri.toString());
   }
 
   /** Once the document is saved: says what became of the change, and closes the document when it is through. */
@@ -149,13 +152,14 @@ class EditDocuments implements vscode.FileSystemProvider, vscode.Disposable {
       return;
     }
     const edited = await data.editChange(id, payload);
+    this.#movedTo.set(uri.toString(), edited.id);
     if (edited.status === 'failed') await data.retryChange(edited.id);
     this.#retried.set(uri.toString(), edited.id);
   }
 
   /** A document restored at start-up is asked for before the database is open. */
   async #change(uri: vscode.Uri): Promise<Change> {
-    const id = uri.authority;
+    const id = this.#movedTo.get(uri.toString()) ?? uri.authority;
     if (id === '' || !uri.path.endsWith('.json')) throw vscode.FileSystemError.FileNotFound(uri);
     const state = await this.#host.database.whenSettled();
     if (state.kind !== 'ready') throw vscode.FileSystemError.Unavailable(uri);
