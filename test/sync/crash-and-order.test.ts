@@ -157,6 +157,47 @@ describe('a client', () => {
     assert.deepEqual(new Set(changes.map(({ status }) => status)), new Set(['synced']));
   });
 
+  describe('between a push and its echo', () => {
+    let transport: WatchedTransport;
+    let data: LocalDataEngine;
+
+    beforeEach(async () => {
+      transport = new WatchedTransport(server.url);
+      data = await openTasks({ transports: transport.transports });
+      opened.push(data);
+    });
+
+    it('sends what waits in the order in which it was made, over all lanes', async () => {
+      await connect(data, token);
+      await data.sync.goOffline();
+      const lanes = ['t9', 't10', 't9', 't100', 't10', 't9', 't100'];
+      for (const [priority, id] of lanes.entries()) await data.upsertEntity('Task', id, { title: id, priority });
+      await data.sync.goOnline();
+      await data.sync.whenSynced();
+      const { changes } = await data.listChanges();
+      assert.deepEqual(
+        transport.pushed,
+        changes.map(({ id }) => id),
+      );
+    });
+
+    it('has its base where the feed has brought it: what others wrote before its push still arrives (scenario 21)', async () => {
+      const others = new ProtocolClient(server.url, space, token, 'others');
+      await others.push({ entityId: 't1', data: { title: 'base', priority: 1 } });
+      await connect(data, token);
+      const release = transport.holdPulled();
+      await others.push({ entityId: 't1', operation: 'update', data: { priority: 9 }, baseVersion: 1 });
+      const change = await data.recordChange('Task', 't1', 'update', { title: 'ours' });
+      await whenChange(data, change.id, ({ status }) => status === 'synced');
+      const { title, priority } = (await data.getEntity('Task', 't1')) ?? {};
+      assert.deepEqual([title, priority], ['ours', 1]);
+      release();
+      await whenState(data, ({ version }) => version === 3);
+      const arrived = await data.getEntity('Task', 't1');
+      assert.deepEqual([arrived?.['title'], arrived?.['priority']], ['ours', 9]);
+    });
+  });
+
   describe('whose request never settles', () => {
     let clock: VirtualClock;
     let transport: WatchedTransport;

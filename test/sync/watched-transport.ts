@@ -17,6 +17,7 @@ export class WatchedTransport {
   readonly #gone = new AbortController();
   readonly #waiting: { readonly what: Asked; readonly tell: () => void }[] = [];
   #pushMayGo: Promise<void> = Promise.resolve();
+  #pulledMayCome: Promise<void> = Promise.resolve();
 
   constructor(serverUrl: string) {
     this.#serverUrl = serverUrl;
@@ -39,6 +40,13 @@ export class WatchedTransport {
     return resolve;
   }
 
+  /** What is pulled, by the request under way as well, comes once what is given back is called. */
+  holdPulled(): () => void {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#pulledMayCome = promise;
+    return resolve;
+  }
+
   /** Nothing more gets through: the process is gone. */
   end(): void {
     this.#gone.abort();
@@ -48,7 +56,12 @@ export class WatchedTransport {
     return {
       ...transport,
       info: (call) => this.#ask('info', call, (own) => transport.info(own)),
-      pull: (query, call) => this.#ask('pull', call, (own) => transport.pull(query, own)),
+      pull: (query, call) =>
+        this.#ask('pull', call, async (own) => {
+          const page = await transport.pull(query, own);
+          await this.#pulledMayCome;
+          return page;
+        }),
       snapshot: (query, call) => this.#ask('snapshot', call, (own) => transport.snapshot(query, own)),
       push: (request, call) => {
         this.pushed.push(...request.changes.map(({ id }) => id));
