@@ -132,8 +132,8 @@ function problemOf(bases: ReadonlyMap<string, Base>, cursor: number, feed: reado
   const lastKnownOf = new Map(feed.filter(({ version }) => version <= cursor).map((row) => [laneOfRow(row), row]));
   for (const [lane, row] of lastKnownOf) {
     const base = bases.get(lane);
-    // A snapshot says of what was deleted before it nothing at all.
-    if (base === undefined && row.entity === null) continue;
+    // A snapshot says of what was deleted before it nothing at all: whoever knew of an earlier deletion still knows that one.
+    if (row.entity === null && (base === undefined || base.data === null)) continue;
     if (base === undefined || base.version < row.version)
       return `the cursor is at ${cursor}, and the base of ${lane} at ${base?.version ?? 'none'}, before ${row.version}`;
   }

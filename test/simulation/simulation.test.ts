@@ -8,7 +8,9 @@ const FIRST_SEED = 1_000;
 const HISTORIES = 40;
 const OPTIONS = { clients: 3, steps: 80 };
 
-describe('simulated histories', () => {
+describe('simulated histories', function () {
+  // One that ran on beside the next would disturb it.
+  this.timeout(300_000);
   let laboratory: Laboratory;
 
   before(async () => {
