@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import * as vscode from 'vscode';
 import type { LocalDataApi } from '../../src/api.ts';
-import { openDatabase } from './open-database.ts';
+import { openSampleData } from './open-database.ts';
 import { Person } from './person.ts';
 import { whenStatus } from './status-document.ts';
 import { entityThere, resetServer, token, url } from './test-server.ts';
@@ -15,7 +15,7 @@ describe('Decide on Missing Entities…', () => {
   let api: LocalDataApi;
 
   before(async () => {
-    api = await openDatabase();
+    api = await openSampleData();
     await api.registerEntityType({ entityType });
     await sync('connect', { url, token });
     for (const id of ['r1', 'r2']) await api.upsertEntity(entityType, id, { text: 'kept here' });
@@ -67,27 +67,32 @@ describe('Decide on Missing Entities…', () => {
     await whenStatus((text) => text.includes('- Missing on the server: 0'));
   });
 
-  it('Remove Here removes them, and the history says why', async () => {
-    await loseHistory();
+  it('Remove Here removes them, says why in the history, and names what stays because something refers to it', async () => {
+    await loseHistory(async () => {
+      await api.upsertEntity('Task', 'task-001', { title: 'Changed since, and therefore sent' });
+    });
     using person = new Person();
     person.answers(IN_DOUBT, '$(trash) Remove Here').answers(/^Remove .* entities here\?$/, 'Remove');
     await sync('decideMissing');
     const asked = person.notices.find(({ message }) => message.startsWith('Remove'));
     assert.match(asked?.detail ?? '', /What other entities refer to stays/);
     assert.equal(await api.getEntity(entityType, 'r1'), undefined);
-    await whenStatus((text) => text.includes('- Missing on the server: 0'));
     const { changes } = await api.listChanges({ entityType, entityId: 'r1', order: 'desc' });
     assert.equal(changes[0]?.operation, 'delete');
     assert.match(changes[0].note ?? '', /the new history of the server did not have it/);
+    const report = vscode.window.activeTextEditor?.document;
+    assert.equal(report?.uri.path, '/Not Removed.md');
+    assert.match(report.getText(), /^- Project website: A Task here refers to it\.$/m);
   });
 
   const sync = (command: string, ...args: unknown[]) =>
     vscode.commands.executeCommand(`localData.sync.${command}`, ...args);
 
   /** The decision is taken with the token that is kept, without asking for another. */
-  async function loseHistory(): Promise<void> {
+  async function loseHistory(beforeDeciding = async () => {}): Promise<void> {
     await resetServer();
     await whenStatus((text) => text.includes('**Needs your decision.**'));
+    await beforeDeciding();
     using person = new Person();
     person.answers(/The server has another history/, 'Start Anew');
     await sync('signIn');
