@@ -204,7 +204,7 @@ describe('a server, as it is seen', () => {
 
     it('the receipt says where a remote one came from', async () => {
       await other.push({ entityType: 'Note', entityId: 'from-there', data: { text: 'Written elsewhere' } });
-      await receiptOf(workbench.row(/Insert Note from-there/));
+      await receiptOf(workbench.row(/Insert Note from-there/).filter({ hasText: 'received' }));
       await step('Written elsewhere', 'by client another client');
       await session.screenshot('sync-receipt-remote');
       await workbench.leaveInput();
@@ -223,7 +223,7 @@ describe('a server, as it is seen', () => {
       await workbench.row(/Delete Note short-lived/).waitFor();
       await workbench.runCommand('Go Online');
       await isInSync();
-      await receiptOf(workbench.row(/Insert Note short-lived/));
+      await receiptOf(workbench.row(/Insert Note short-lived/).filter({ hasText: 'not sent' }));
       await step('Accepted by the server', 'never sent');
       await session.page.getByPlaceholder(/Cancelled out: it was never sent/).waitFor();
       await session.screenshot('sync-receipt-cancelled');
@@ -342,7 +342,8 @@ describe('a server, as it is seen', () => {
     await workbench.pick('Good Network');
     await workbench.row('Sign In…').click();
     await workbench.fillInput(/New token for space/, await token());
-    await workbench.serverItem().and(session.page.locator('[aria-label*="Sign-in"]')).waitFor({ state: 'hidden' });
+    await isInSync();
+    await session.page.locator('.quick-input-widget:visible').waitFor({ state: 'detached' });
   });
 
   describe('when it has lost its history', () => {

@@ -19,7 +19,7 @@ describe('rules of synchronisation', () => {
   it('keep everything on this machine when they cannot be read at all, whatever the other source allows', () => {
     assert.deepEqual(joinRules(readRulesSetting(['Task'])).rules, { '*': { sync: false } });
     const setting = readRulesSetting({ Task: { sync: true, conflicts: 'manual' } });
-    const joined = joinRules(setting, unreadable({ message: 'The file is no JSON.', at: [] }));
+    const joined = joinRules(setting, unreadable({ message: 'The file is no JSON.', short: 'is no JSON', at: [] }));
     assert.deepEqual(joined.rules, { '*': { sync: false }, Task: { sync: false, conflicts: 'manual' } });
     assert.match(said(joined), /The file is no JSON\. Until that is corrected nothing is sent/);
   });

@@ -75,6 +75,11 @@ describe('the document of the state of synchronisation', () => {
     assert.doesNotMatch(plain, /do not fit/);
   });
 
+  it('does not say the title twice where the reason begins with it', () => {
+    const state: SyncState = { ...connected, reason: 'Offline: nobody answers.' };
+    assert.match(syncStatusText({ state, rules: {}, faults: [], at: AT }), /^\*\*Offline\.\*\* nobody answers\.$/m);
+  });
+
   it('reassures nobody while something needs a person', () => {
     const synced: SyncState = { ...connected, status: 'synced', reason: null, waiting: 0 };
     const said = (state: SyncState) => syncStatusText({ state, rules: {}, faults: [], at: AT });

@@ -103,7 +103,7 @@ describe('the server in VS Code', () => {
       let listed: readonly string[] = [];
       person.answers(/.*/, (_, choices) => void (listed = choices));
       await run('actions');
-      assert.ok(listed.includes('$(warning)'), 'the rule that does not fit is listed');
+      assert.ok(listed.includes('$(warning) Rule'), 'the rule that does not fit is listed');
       await vscode.commands.executeCommand('localData.conflict.takeTheirs', { changeId: change.id });
       await whenChange(api, change.id, ({ status }) => status !== 'conflicted');
       assert.equal((await api.getEntity('Task', 'task-011'))?.['title'], 'Theirs');

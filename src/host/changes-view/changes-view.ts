@@ -113,7 +113,7 @@ export class ChangesView implements vscode.TreeDataProvider<ChangesElement>, vsc
   }
 
   getTreeItem(element: ChangesElement): vscode.TreeItem {
-    return treeItemOf(element, this.#counts(), this.#host.sync.state);
+    return treeItemOf(element, this.#counts(), this.#host.sync);
   }
 
   getParent(element: ChangesElement): ChangesElement | undefined {
@@ -202,10 +202,11 @@ export class ChangesView implements vscode.TreeDataProvider<ChangesElement>, vsc
   #syncRows(): ChangesElement[] {
     const { state, ruleFaults } = this.#host.sync;
     const facts = factsOf(state, Date.now()).map((fact): FactElement => ({ kind: 'fact', ...fact }));
-    const faults = ruleFaults.map(({ message, source, at }, index): FaultElement => ({
+    const faults = ruleFaults.map(({ message, short, source, at }, index): FaultElement => ({
       kind: 'fault',
       number: index + 1,
       message,
+      short,
       place: { source, at },
     }));
     const action = ACTIONS[state.status];

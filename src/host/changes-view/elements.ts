@@ -50,6 +50,8 @@ export type FaultElement = {
   readonly kind: 'fault';
   readonly number: number;
   readonly message: string;
+  /** The part that a row has room for. */
+  readonly short: string;
   readonly place: RulePlace;
 };
 export type ChangesElement =

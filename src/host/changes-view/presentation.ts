@@ -4,6 +4,7 @@ import type { Change, ChangeCounts, ChangeStatus, Failure, Operation } from '../
 import { COMMANDS } from '../contributions.ts';
 import type { Receipt, SyncState } from '../../protocol/sync-state.ts';
 import { isGivenUp, resolutionLines } from '../sync/resolution-lines.ts';
+import type { RuleFault } from '../sync/sync-rules.ts';
 import { iconOf as syncIconOf, needsAPerson, titleOf } from '../sync/sync-words.ts';
 import {
   type ActionElement,
@@ -17,14 +18,20 @@ import {
   elementId,
 } from './elements.ts';
 
-export function treeItemOf(element: ChangesElement, counts: ChangeCounts, sync: SyncState): vscode.TreeItem {
+/** What the section on the server is made of. */
+export interface Server {
+  readonly state: SyncState;
+  readonly ruleFaults: readonly RuleFault[];
+}
+
+export function treeItemOf(element: ChangesElement, counts: ChangeCounts, sync: Server): vscode.TreeItem {
   const item = itemOf(element, counts, sync);
   item.id = elementId(element);
   item.contextValue = contextValueOf(element, counts);
   return item;
 }
 
-function itemOf(element: ChangesElement, counts: ChangeCounts, sync: SyncState): vscode.TreeItem {
+function itemOf(element: ChangesElement, counts: ChangeCounts, sync: Server): vscode.TreeItem {
   switch (element.kind) {
     case 'group':
       return groupItem(element.group, counts);
@@ -126,7 +133,7 @@ function conflictOf({ conflict, reason }: Change): string {
 function shortFailure({ awaits, constraint, column, code }: Failure): string | null {
   if (awaits !== undefined) return `no ${awaits.entityType} ${awaits.entityId}`;
   if (code === '23505' && constraint !== undefined) return `not unique: ${constraint}`;
-  if (code === '23502' && column !== undefined) return `${column} is missing`;
+  if (code === '23502') return `${column ?? 'a value'} is missing`;
   if (constraint !== undefined) return `breaks ${constraint}`;
   if (code === 'UNKNOWN_ENTITY_TYPE') return 'entity type not registered';
   return code === 'UNKNOWN_COLUMN' && column !== undefined ? `no column ${column}` : null;
@@ -170,18 +177,22 @@ function moreItem(group: GroupId, shown: number, counts: ChangeCounts): vscode.T
   return item;
 }
 
-function syncItem(state: SyncState): vscode.TreeItem {
+function syncItem({ state, ruleFaults }: Server): vscode.TreeItem {
   const { Expanded, Collapsed } = vscode.TreeItemCollapsibleState;
-  const needs = needsAPerson(state);
+  const needs = needsAPerson(state) || ruleFaults.length > 0;
   const item = new vscode.TreeItem('Server', needs || state.status === 'snapshot' ? Expanded : Collapsed);
   // What is to be decided takes more words than a row has.
   const words = state.status === 'needs-decision' ? titleOf(state) : (state.reason ?? titleOf(state));
-  item.description = words;
+  item.description = ruleFaults.length === 0 ? words : `${words}; ${faultsWords(ruleFaults.length)}`;
   const color = needs ? new vscode.ThemeColor('list.warningForeground') : undefined;
   item.iconPath = new vscode.ThemeIcon(syncIconOf(state), color);
   item.tooltip = `${titleOf(state)}. ${state.reason ?? ''}`.trim();
-  item.accessibilityInformation = { label: `Server: ${words}` };
+  item.accessibilityInformation = { label: `Server: ${item.description}` };
   return item;
+}
+
+function faultsWords(faults: number): string {
+  return faults === 1 ? 'a rule does not fit' : `${faults.toLocaleString()} rules do not fit`;
 }
 
 function factItem({ name, value }: FactElement): vscode.TreeItem {
@@ -191,9 +202,9 @@ function factItem({ name, value }: FactElement): vscode.TreeItem {
   return item;
 }
 
-function faultItem({ message, place }: FaultElement): vscode.TreeItem {
+function faultItem({ message, short, place }: FaultElement): vscode.TreeItem {
   const item = new vscode.TreeItem('Rule');
-  item.description = message;
+  item.description = short;
   item.tooltip = `${message} Click to see it.`;
   item.iconPath = new vscode.ThemeIcon('warning', new vscode.ThemeColor('list.warningForeground'));
   item.accessibilityInformation = { label: `Rule that does not fit: ${message}` };

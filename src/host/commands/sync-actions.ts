@@ -4,7 +4,7 @@ import { COMMANDS, type CommandId } from '../contributions.ts';
 import { defineCommand } from '../command.ts';
 import { requireServer } from '../sync/require-server.ts';
 import type { RuleFault } from '../sync/sync-rules.ts';
-import { factsOf, iconOf, titleOf } from '../sync/sync-words.ts';
+import { factsOf, iconOf, reasonOf, titleOf } from '../sync/sync-words.ts';
 import type { SyncState, SyncStatus } from '../../protocol/sync-state.ts';
 
 type Item = vscode.QuickPickItem & { readonly command?: CommandId; readonly args?: readonly unknown[] };
@@ -30,7 +30,7 @@ function itemsOf(state: SyncState, faults: readonly RuleFault[]): Item[] {
     separator('State'),
     {
       label: `$(${iconOf(state).replace('~spin', '')}) ${titleOf(state)}`,
-      ...(state.reason === null ? {} : { detail: state.reason }),
+      ...(state.reason === null ? {} : { detail: reasonOf(state) ?? '' }),
     },
     ...factsOf(state, now).map(({ name, value }): Item => ({
       label: name,
@@ -38,8 +38,9 @@ function itemsOf(state: SyncState, faults: readonly RuleFault[]): Item[] {
     })),
     ...(faults.length === 0 ? [] : [separator('Rules that do not fit')]),
     ...faults.map((fault): Item => ({
-      label: '$(warning)',
-      description: fault.message,
+      label: '$(warning) Rule',
+      description: fault.short,
+      detail: fault.message,
       command: 'localData.sync.openRules',
       args: [fault],
     })),

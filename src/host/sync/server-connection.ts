@@ -200,12 +200,12 @@ async function readFile(): Promise<RulesRead> {
   } catch (error) {
     if (error instanceof vscode.FileSystemError && error.code === 'FileNotFound') return none;
     const why = error instanceof Error ? error.message : String(error);
-    return unreadable({ message: `${RULES_FILE} could not be read: ${why}.`, at: [] });
+    return unreadable({ message: `${RULES_FILE} could not be read: ${why}.`, short: 'could not be read', at: [] });
   }
   const { parse } = await import('jsonc-parser');
   const errors: ParseError[] = [];
   const content: unknown = parse(text, errors, { allowTrailingComma: true });
-  if (errors.length > 0) return unreadable({ message: `${RULES_FILE} is no JSON.`, at: [] });
+  if (errors.length > 0) return unreadable({ message: `${RULES_FILE} is no JSON.`, short: 'is no JSON', at: [] });
   return readRulesFile(content);
 }
 

@@ -13,6 +13,8 @@ export type RulesSource = RulePlace['source'];
 export interface RuleFault extends RulePlace {
   /** In one or two sentences. */
   readonly message: string;
+  /** What does not fit, without where it stands and what follows. */
+  readonly short: string;
 }
 
 export interface RulesRead {
@@ -100,8 +102,9 @@ export function readRulesFile(content: unknown): RulesRead {
 
 /** For a file that cannot be read at all. */
 export function unreadable(...faults: readonly Omit<RuleFault, 'source'>[]): RulesRead {
-  const held = faults.map(({ message, at }): RuleFault => ({
+  const held = faults.map(({ message, short, at }): RuleFault => ({
     message: `${message} Until that is corrected nothing is sent.`,
+    short,
     source: 'file',
     at,
   }));
@@ -140,9 +143,9 @@ function read(value: unknown, source: RulesSource, where: string, under: readonl
   }
   const holdsAll = issues.some(({ path }) => path.length === 0);
   const faults = issues.map((issue): RuleFault => {
-    const { message, at } = faultOf(issue, where);
+    const { message, short, at } = faultOf(issue, where);
     const held = holdsAll ? 'nothing is sent.' : 'nothing it speaks of is sent.';
-    return { message: `${message} Until that is corrected ${held}`, source, at: [...under, ...at] };
+    return { message: `${message} Until that is corrected ${held}`, short, source, at: [...under, ...at] };
   });
   return { rules, holdsAll, faults };
 }
@@ -150,10 +153,11 @@ function read(value: unknown, source: RulesSource, where: string, under: readonl
 function faultOf(issue: z.core.$ZodIssue, where: string): Omit<RuleFault, 'source'> {
   const at = issue.path.filter((step) => typeof step !== 'symbol');
   const [part] = at;
-  const message = part === undefined ? `${where} ${issue.message}` : `${where}: "${part}" ${issue.message}`;
+  const short = part === undefined ? issue.message : `"${part}" ${issue.message}`;
+  const message = part === undefined ? `${where} ${short}` : `${where}: ${short}`;
   // Of unknown keys the first, of the rest the value that does not fit.
   const key = issue.code === 'unrecognized_keys' ? issue.keys.slice(0, 1) : [];
-  return { message, at: [...at, ...key] };
+  return { message, short, at: [...at, ...key] };
 }
 
 function quoted(names: readonly string[]): string {

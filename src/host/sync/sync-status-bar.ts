@@ -4,7 +4,7 @@ import * as vscode from 'vscode';
 import type { SyncState } from '../../protocol/sync-state.ts';
 import type { Host } from '../host.ts';
 import { describeConditions } from './conditions.ts';
-import { factsOf, iconOf, isConfigured, needsAPerson, titleOf } from './sync-words.ts';
+import { factsOf, iconOf, isConfigured, needsAPerson, reasonOf, titleOf } from './sync-words.ts';
 
 export function registerSyncStatusBar({ sync }: Host): vscode.Disposable {
   const item = vscode.window.createStatusBarItem('localData.sync', vscode.StatusBarAlignment.Left, 9);
@@ -54,7 +54,8 @@ function showConditions(item: vscode.StatusBarItem, { networkConditions }: SyncS
 function tooltipOf(state: SyncState): vscode.MarkdownString {
   const text = new vscode.MarkdownString();
   text.appendMarkdown(`**${titleOf(state)}**\n\n`);
-  if (state.reason !== null) text.appendText(`${state.reason}\n\n`);
+  const reason = reasonOf(state);
+  if (reason !== null) text.appendText(`${reason}\n\n`);
   const lines = factsOf(state, Date.now());
   for (const { name, value } of lines) {
     text.appendMarkdown(`- ${name}: `);

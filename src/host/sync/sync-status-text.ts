@@ -4,7 +4,7 @@ import type { EntityTypeSync, SyncRules, SyncState } from '../../protocol/sync-s
 import { RULES_FILE, RULES_SETTING } from '../contributions.ts';
 import { describeConditions } from './conditions.ts';
 import type { RuleFault } from './sync-rules.ts';
-import { isConfigured, missingOf, titleOf, waitingOf } from './sync-words.ts';
+import { isConfigured, missingOf, reasonOf, titleOf, waitingOf } from './sync-words.ts';
 
 export interface SyncStatusReport {
   readonly state: SyncState;
@@ -23,7 +23,7 @@ export function syncStatusText({ state, rules, faults, at }: SyncStatusReport): 
   return [
     '# Sync Status',
     '',
-    `**${titleOf(state)}.** ${state.reason ?? reassurance(state)}`,
+    `**${titleOf(state)}.** ${reasonOf(state) ?? reassurance(state)}`,
     '',
     `As of ${at.toLocaleString()}.`,
     '',

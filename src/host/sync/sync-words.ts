@@ -26,6 +26,13 @@ export function titleOf({ status }: SyncState): string {
   return WORDS[status].title;
 }
 
+/** The reason beside the title; some say the title first. */
+export function reasonOf(state: SyncState): string | null {
+  const { reason } = state;
+  const title = `${titleOf(state)}: `;
+  return reason?.startsWith(title) === true ? reason.slice(title.length) : reason;
+}
+
 /** Of VS Code's icons. */
 export function iconOf({ status }: SyncState): string {
   return WORDS[status].icon;
