@@ -8,6 +8,7 @@ import { copyError } from './commands/copy-error.ts';
 import { copyJson } from './commands/copy-json.ts';
 import { createDatabase } from './commands/create-database.ts';
 import { createSampleData } from './commands/create-sample-data.ts';
+import { decideMissing } from './commands/decide-missing.ts';
 import { deleteAllData } from './commands/delete-all-data.ts';
 import { deleteEntity } from './commands/delete-entity.ts';
 import { discardChange } from './commands/discard-change.ts';
@@ -98,6 +99,7 @@ const definitions: { readonly [Id in CommandId]: CommandDefinition<Id> } = {
   'localData.sync.showStatus': showSyncStatus,
   'localData.sync.actions': syncActions,
   'localData.sync.openRules': openSyncRules,
+  'localData.sync.decideMissing': decideMissing,
   'localData.sync.verify': verifyAgainstServer,
   'localData.sync.networkConditions': networkConditions,
   'localData.changes.loadMore': loadMore,

@@ -88,6 +88,7 @@ export const COMMANDS = {
   'localData.sync.showStatus': command('Show Sync Status', { icon: '$(info)' }),
   'localData.sync.actions': command('Sync Actions…'),
   'localData.sync.openRules': command<readonly [place?: RulePlace]>('Open Sync Rules', { icon: '$(law)' }),
+  'localData.sync.decideMissing': command('Decide on Missing Entities…', { icon: '$(question)' }),
   'localData.sync.verify': command('Verify Against Server', { icon: '$(checklist)' }),
   'localData.sync.networkConditions': command('Network Conditions…', { icon: '$(beaker)' }),
   'localData.changes.loadMore': command<readonly [group?: GroupId]>('Load More', onChange),
@@ -107,6 +108,8 @@ export const CONTEXT_KEYS = {
   paused: 'localData.paused',
   /** A `SyncStatus`. */
   sync: 'localData.sync',
+  /** The server lacks entities that it had before, and a person is to decide on them. */
+  hasMissing: 'localData.hasMissing',
   /** Databases of folders that are gone from where they were. */
   hasUnclaimed: 'localData.hasUnclaimed',
 } as const;

@@ -117,6 +117,7 @@ function viewTitle(): MenuEntry[] {
     ['localData.sync.showStatus', connected, '1_sync@1'],
     ['localData.sync.goOffline', `${connected} && ${sync} != paused`, '1_sync@2'],
     ['localData.sync.signIn', `${sync} == sign-in-needed`, '1_sync@3'],
+    ['localData.sync.decideMissing', `${connected} && ${CONTEXT_KEYS.hasMissing}`, '1_sync@3'],
     ['localData.sync.verify', connected, '1_sync@4'],
     ['localData.sync.networkConditions', connected, '1_sync@5'],
     ['localData.sync.openRules', connected, '1_sync@6'],

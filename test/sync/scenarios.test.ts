@@ -410,8 +410,14 @@ describe('synchronisation', () => {
     const b = await client();
     await b.sync.connect({ url: own.url, token });
     await b.sync.whenSynced();
-    assert.equal((await b.getEntity('Task', 't1'))?.['title'], 'before');
     assert.equal((await b.getEntity('Task', 't2'))?.['title'], 'meanwhile');
+    // What the server had before and lacks now is kept, and sent only if a person says so.
+    assert.equal((await a.getEntity('Task', 't1'))?.['title'], 'before');
+    assert.equal(await b.getEntity('Task', 't1'), undefined);
+    await a.sync.decideMissing('send');
+    await a.sync.whenSynced();
+    await b.sync.whenSynced();
+    assert.equal((await b.getEntity('Task', 't1'))?.['title'], 'before');
     await own.close();
   });
 

@@ -193,18 +193,6 @@ describe('a server, as it is seen', () => {
     await closeEditors();
   });
 
-  it('offers to retry what the server sent and cannot be applied here, and neither to edit nor to discard it', async () => {
-    const titles = await workbench.contextMenu(workbench.row(/Insert Task after-restart/));
-    assert.ok(titles.includes('Retry'), titles.join(', '));
-    assert.deepEqual(
-      titles.filter((title) => ['Edit & Retry', 'Discard…', 'Undo Change'].includes(title)),
-      [],
-    );
-    await session.page.keyboard.press('Escape');
-    await workbench.chooseFromMenu(workbench.row(/Insert Task after-restart/), 'Retry');
-    await session.page.locator('.statusbar-item').filter({ hasText: 'Task after-restart failed' }).waitFor();
-  });
-
   describe('of a change that is through', () => {
     before(async () => {
       await session.setTheme('dark');
@@ -278,7 +266,10 @@ describe('a server, as it is seen', () => {
 
     it('Merge Field by Field takes a field out that was not there before', async () => {
       await upsert('n1', { text: 'Both know it' }, 'Note');
-      await isInSync();
+      await workbench
+        .row(/Insert Note n1/)
+        .filter({ hasText: 'synced' })
+        .waitFor();
       await makeManual('Note');
       await conflictOn('n1', { color: 'red' }, { color: 'blue' }, 'Note');
       const conflicted = workbench.row(/Update Note n1/).filter({ hasText: 'color' });
@@ -316,6 +307,18 @@ describe('a server, as it is seen', () => {
     await isInSync();
   });
 
+  it('offers to retry what the server sent and cannot be applied here, and neither to edit nor to discard it', async () => {
+    const titles = await workbench.contextMenu(workbench.row(/Insert Task after-restart/));
+    assert.ok(titles.includes('Retry'), titles.join(', '));
+    assert.deepEqual(
+      titles.filter((title) => ['Edit & Retry', 'Discard…', 'Undo Change'].includes(title)),
+      [],
+    );
+    await session.page.keyboard.press('Escape');
+    await workbench.chooseFromMenu(workbench.row(/Insert Task after-restart/), 'Retry');
+    await session.page.locator('.statusbar-item').filter({ hasText: 'Task after-restart failed' }).waitFor();
+  });
+
   for (const theme of ['light', 'high-contrast'] as const) {
     it(`can be read in ${theme}`, async () => {
       await session.setTheme(theme);
@@ -342,6 +345,44 @@ describe('a server, as it is seen', () => {
     await workbench.serverItem().and(session.page.locator('[aria-label*="Sign-in"]')).waitFor({ state: 'hidden' });
   });
 
+  describe('when it has lost its history', () => {
+    before(async () => {
+      const { port } = new URL(server.url);
+      await server.close();
+      server = await startForTest({ memory: true, port: Number(port) });
+    });
+
+    it('asks for a decision before anything is sent, and then what is to become of what it lacks', async () => {
+      await workbench.row('Decide…').waitFor({ timeout: 60_000 });
+      await is('Needs your decision');
+      await session.screenshot('sync-needs-decision');
+      await workbench.row('Decide…').click();
+      await workbench.dialog().filter({ hasText: 'The server has another history' }).waitFor();
+      await session.screenshot('sync-another-history');
+      await workbench.answer('Start Anew');
+      await workbench.row('Decide on Missing Entities…').waitFor({ timeout: 60_000 });
+      await workbench.row(/Missing there\s*\d+ that the server had before/).waitFor();
+      for (const theme of ['light', 'high-contrast', 'dark'] as const) {
+        await session.setTheme(theme);
+        await session.screenshot(`sync-missing-${theme}`);
+      }
+      await workbench.row('Decide on Missing Entities…').click();
+      await session.page.locator('.quick-input-list .monaco-list-row').filter({ hasText: 'Remove Here' }).waitFor();
+      await session.screenshot('sync-decide-missing');
+      await workbench.pick('Send to Server');
+      await workbench
+        .dialog()
+        .filter({ hasText: /Send \d+ entities to the server\?/ })
+        .waitFor();
+      await session.screenshot('sync-send-missing');
+      await workbench.answer('Send');
+      await workbench.row('Decide on Missing Entities…').waitFor({ state: 'detached' });
+      await workbench.expand('Server');
+      await workbench.row('Last answer').waitFor();
+      assert.notEqual(await titleThere('task-001'), undefined);
+    });
+  });
+
   /** A line of the document that is open; VS Code writes spaces as ones that do not break. */
   async function shown(line: string): Promise<void> {
     const text = new RegExp(line.replaceAll(/[*.]/g, '\\$&').replaceAll(' ', '\\s'));
@@ -359,6 +400,8 @@ describe('a server, as it is seen', () => {
     await session.page.getByPlaceholder(new RegExp(`Id of the ${entityType}`)).fill(id);
     await session.page.keyboard.press('Enter');
     await workbench.fillInput(/Payload/, JSON.stringify(data));
+    // Another input would take the place of this one before it was read.
+    await session.page.locator('.quick-input-widget:visible').waitFor({ state: 'detached' });
   }
 
   /** Written on both sides while this one is offline; a text is a title. */

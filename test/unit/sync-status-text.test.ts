@@ -14,6 +14,7 @@ const connected: SyncState = {
   conflicts: 2,
   refused: 3,
   setAside: 4,
+  missing: 5,
   pushedPerSecond: 99.6,
   version: 5_678,
   lastAnswerAt: AT.getTime() - 60_000,
@@ -60,6 +61,7 @@ describe('the document of the state of synchronisation', () => {
     assert.match(fact(text, 'In conflict'), /^2,/);
     assert.match(fact(text, 'Refused by the server'), /^3,/);
     assert.match(fact(text, 'Set aside'), /^4 /);
+    assert.match(fact(text, 'Missing on the server'), /^5 that the server had before, until you decide/);
   });
 
   it('lists the rules in force, what they leave to the default, and what does not fit', () => {
@@ -76,8 +78,8 @@ describe('the document of the state of synchronisation', () => {
   it('reassures nobody while something needs a person', () => {
     const synced: SyncState = { ...connected, status: 'synced', reason: null, waiting: 0 };
     const said = (state: SyncState) => syncStatusText({ state, rules: {}, faults: [], at: AT });
-    assert.match(said(synced), /\*\*In sync\.\*\* What can go goes; 9 changes need you\./);
-    const quiet = { ...synced, conflicts: 0, refused: 0, setAside: 0 };
+    assert.match(said(synced), /\*\*In sync\.\*\* What can go goes; 14 wait for you, as listed under Changes\./);
+    const quiet = { ...synced, conflicts: 0, refused: 0, setAside: 0, missing: 0 };
     assert.match(said(quiet), /Everything the server has is here, and nothing waits to be sent\./);
   });
 

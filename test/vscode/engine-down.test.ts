@@ -45,6 +45,7 @@ const WHILE_DOWN: Readonly<Record<CommandId, RegExp | 'acts'>> = {
   'localData.sync.signIn': CREATE_IT_FIRST,
   'localData.sync.showStatus': CREATE_IT_FIRST,
   'localData.sync.actions': CREATE_IT_FIRST,
+  'localData.sync.decideMissing': CREATE_IT_FIRST,
   'localData.sync.verify': CREATE_IT_FIRST,
   'localData.sync.networkConditions': CREATE_IT_FIRST,
   'localData.adoptDatabase': /every database here belongs to a folder that still exists/,

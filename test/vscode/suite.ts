@@ -19,6 +19,8 @@ export async function run(): Promise<void> {
   await import('./sync-conflicts.test.ts');
   await import('./undo-change.test.ts');
   await import('./sync-verify.test.ts');
+  // They lose what the server and then what this database had.
+  await import('./sync-missing.test.ts');
   await import('./sync-start-anew.test.ts');
   await import('./sync-transports.test.ts');
   await new Promise<void>((resolve, reject) => {

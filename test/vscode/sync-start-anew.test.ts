@@ -5,6 +5,7 @@ import * as vscode from 'vscode';
 import type { LocalDataApi } from '../../src/api.ts';
 import { openDatabase } from './open-database.ts';
 import { Person } from './person.ts';
+import { whenStatus } from './status-document.ts';
 import { otherToken, token, url } from './test-server.ts';
 
 const OTHER_SPACE = /This database belongs to another space/;
@@ -46,8 +47,7 @@ describe('Export and Start Anew', () => {
     try {
       assert.ok((await stat(file)).size > 100_000, 'the backup holds a data directory');
       assert.deepEqual(await api.listEntityTypes(), []);
-      await vscode.commands.executeCommand('localData.sync.showStatus');
-      assert.match(vscode.window.activeTextEditor?.document.getText() ?? '', /^- Space: elsewhere$/m);
+      await whenStatus((text) => /^- Space: elsewhere$/m.test(text));
     } finally {
       await rm(file, { force: true });
     }

@@ -16,6 +16,12 @@ export const otherToken = process.env['LOCAL_DATA_TEST_OTHER_TOKEN'] ?? '';
 /** Signed with another secret. */
 export const forged = process.env['LOCAL_DATA_TEST_FORGED_TOKEN'] ?? '';
 
+/** The server is closed, loses all that it had, and is started again at its address: another history. */
+export async function resetServer(): Promise<void> {
+  const answer = await fetch(process.env['LOCAL_DATA_TEST_RESET'] ?? '', { method: 'POST' });
+  assert.equal(answer.status, 200);
+}
+
 const space = `${url}/v1/spaces/team`;
 const headers = { authorization: `Bearer ${token}`, 'content-type': 'application/json' };
 

@@ -32,9 +32,11 @@ const LARGEST_READ = 1_000;
 /** What helps in a state that needs a person, as a line to click. */
 const ACTIONS: Partial<Record<SyncStatus, ActionElement>> = {
   'sign-in-needed': { kind: 'action', command: 'localData.sync.signIn', icon: 'key' },
-  'needs-decision': { kind: 'action', command: 'localData.sync.signIn', icon: 'warning' },
+  'needs-decision': { kind: 'action', command: 'localData.sync.signIn', icon: 'warning', title: 'Decide…' },
   paused: { kind: 'action', command: 'localData.sync.goOnline', icon: 'debug-continue' },
 };
+
+const DECIDE_MISSING: ActionElement = { kind: 'action', command: 'localData.sync.decideMissing', icon: 'question' };
 
 export class ChangesView implements vscode.TreeDataProvider<ChangesElement>, vscode.Disposable {
   readonly #host: HostWithSync;
@@ -207,7 +209,8 @@ export class ChangesView implements vscode.TreeDataProvider<ChangesElement>, vsc
       place: { source, at },
     }));
     const action = ACTIONS[state.status];
-    return [...(action === undefined ? [] : [action]), ...faults, ...facts];
+    const actions = [...(action === undefined ? [] : [action]), ...(state.missing > 0 ? [DECIDE_MISSING] : [])];
+    return [...actions, ...faults, ...facts];
   }
 
   #showTotals(): void {

@@ -35,7 +35,13 @@ export type GroupElement = { readonly kind: 'group'; readonly group: GroupId };
 export type ChangeElement = { readonly kind: 'change'; readonly group: GroupId; readonly change: Change };
 export type MoreElement = { readonly kind: 'more'; readonly group: GroupId; readonly shown: number };
 /** What helps where the view has something to say of the database itself. */
-export type ActionElement = { readonly kind: 'action'; readonly command: CommandId; readonly icon: string };
+export type ActionElement = {
+  readonly kind: 'action';
+  readonly command: CommandId;
+  readonly icon: string;
+  /** Where the command's own title says less. */
+  readonly title?: string;
+};
 /** The section on the server, and a line of it. */
 export type SyncElement = { readonly kind: 'sync' };
 export type FactElement = { readonly kind: 'fact'; readonly name: string; readonly value: string };

@@ -1,11 +1,12 @@
 // How an element of the Changes view looks: icon, label, short description, tooltip. Reads data only; no engine calls.
 import * as vscode from 'vscode';
 import type { Change, ChangeCounts, ChangeStatus, Failure, Operation } from '../../protocol/changes.ts';
-import { COMMANDS, type CommandId } from '../contributions.ts';
+import { COMMANDS } from '../contributions.ts';
 import type { Receipt, SyncState } from '../../protocol/sync-state.ts';
 import { isGivenUp, resolutionLines } from '../sync/resolution-lines.ts';
 import { iconOf as syncIconOf, needsAPerson, titleOf } from '../sync/sync-words.ts';
 import {
+  type ActionElement,
   type ChangesElement,
   type FactElement,
   type FaultElement,
@@ -32,7 +33,7 @@ function itemOf(element: ChangesElement, counts: ChangeCounts, sync: SyncState):
     case 'more':
       return moreItem(element.group, element.shown, counts);
     case 'action':
-      return actionItem(element.command, element.icon);
+      return actionItem(element);
     case 'sync':
       return syncItem(sync);
     case 'fact':
@@ -173,7 +174,8 @@ function syncItem(state: SyncState): vscode.TreeItem {
   const { Expanded, Collapsed } = vscode.TreeItemCollapsibleState;
   const needs = needsAPerson(state);
   const item = new vscode.TreeItem('Server', needs || state.status === 'snapshot' ? Expanded : Collapsed);
-  const words = state.reason ?? titleOf(state);
+  // What is to be decided takes more words than a row has.
+  const words = state.status === 'needs-decision' ? titleOf(state) : (state.reason ?? titleOf(state));
   item.description = words;
   const color = needs ? new vscode.ThemeColor('list.warningForeground') : undefined;
   item.iconPath = new vscode.ThemeIcon(syncIconOf(state), color);
@@ -199,8 +201,7 @@ function faultItem({ message, place }: FaultElement): vscode.TreeItem {
   return item;
 }
 
-function actionItem(command: CommandId, icon: string): vscode.TreeItem {
-  const { title } = COMMANDS[command];
+function actionItem({ command, icon, title = COMMANDS[command].title }: ActionElement): vscode.TreeItem {
   const item = new vscode.TreeItem(title);
   item.iconPath = new vscode.ThemeIcon(icon);
   item.command = { command, title };

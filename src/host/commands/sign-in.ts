@@ -5,7 +5,10 @@ import { requireServer } from '../sync/require-server.ts';
 import { askToken } from './connect-to-server.ts';
 
 export const signIn = defineCommand('localData.sync.signIn', async (host, given) => {
-  const { url, space } = requireServer(host).server;
-  const token = given?.token ?? (await askToken(`New token for space ${space} of ${url}`));
+  const { status, server } = requireServer(host);
+  const { url, space } = server;
+  // To decide, the token that is known will do.
+  const known = given?.token ?? (status === 'needs-decision' ? await host.sync.keptToken() : undefined);
+  const token = known ?? (await askToken(`New token for space ${space} of ${url}`));
   await connectOrDecide(host, { url, token });
 });

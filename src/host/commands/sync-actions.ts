@@ -23,8 +23,8 @@ function itemsOf(state: SyncState, faults: readonly RuleFault[]): Item[] {
   const now = Date.now();
   const separator = (label: string): Item => ({ label, kind: vscode.QuickPickItemKind.Separator });
   return [
-    ...actionsOf(state.status).map(([command, icon]): Item => ({
-      label: `$(${icon}) ${COMMANDS[command].title}`,
+    ...actionsOf(state).map(([command, icon, title = COMMANDS[command].title]): Item => ({
+      label: `$(${icon}) ${title}`,
       command,
     })),
     separator('State'),
@@ -47,15 +47,16 @@ function itemsOf(state: SyncState, faults: readonly RuleFault[]): Item[] {
 }
 
 /** What helps in this state comes first; the rest is always there. */
-function actionsOf(status: SyncStatus): [CommandId, string][] {
-  const first: Partial<Record<SyncStatus, [CommandId, string]>> = {
+function actionsOf({ status, missing }: SyncState): [CommandId, string, title?: string][] {
+  const first: Partial<Record<SyncStatus, [CommandId, string, title?: string]>> = {
     paused: ['localData.sync.goOnline', 'debug-continue'],
     'sign-in-needed': ['localData.sync.signIn', 'key'],
-    'needs-decision': ['localData.sync.signIn', 'warning'],
+    'needs-decision': ['localData.sync.signIn', 'warning', 'Decide…'],
   };
   const own = first[status];
   return [
     ...(own === undefined ? [] : [own]),
+    ...(missing === 0 ? [] : ([['localData.sync.decideMissing', 'question']] satisfies [CommandId, string][])),
     ...(status === 'paused' || own !== undefined
       ? []
       : ([['localData.sync.now', 'sync']] satisfies [CommandId, string][])),

@@ -30,7 +30,7 @@ async function connect(host: Host, options: ConnectOptions): Promise<void> {
 
 async function confirmNewHistory(message: string): Promise<void> {
   const answer = 'Start Anew';
-  const detail = `${message}\n\nStart Anew keeps everything that is here: entities the server does not have are sent to it, and where both have one, waiting changes are put on top of the server’s. A backup is written beside the database first.`;
+  const detail = `${message}\n\nStart Anew keeps everything that is here, and writes a backup beside the database first. Where both have an entity, waiting changes are put on top of the server’s; what the server never had is sent to it; about what it had before and lacks now you are asked afterwards.`;
   const chosen = await vscode.window.showWarningMessage(
     'The server has another history',
     { modal: true, detail },

@@ -70,6 +70,11 @@ export class ServerConnection implements vscode.Disposable {
     return this.#state.server?.url ?? this.#context.workspaceState.get('localData.server', '');
   }
 
+  /** The one this database was connected with last; undefined where VS Code has forgotten it. */
+  async keptToken(): Promise<string | undefined> {
+    return this.#context.secrets.get(this.#secretName());
+  }
+
   /** Connects, and keeps the token only once the server has taken it. */
   async connect(options: ConnectOptions): Promise<SyncState> {
     const data = this.#database.require();
@@ -118,7 +123,7 @@ export class ServerConnection implements vscode.Disposable {
 
   async #signInByItself(data: LocalData): Promise<void> {
     const { server } = this.#state;
-    const token = await this.#context.secrets.get(this.#secretName());
+    const token = await this.keptToken();
     if (server === null || token === undefined) return;
     const { url, space } = server;
     const isSameAgain = this.#tried?.token === token && Date.now() - this.#tried.at < SAME_TOKEN_AGAIN_MS;
@@ -161,9 +166,12 @@ export class ServerConnection implements vscode.Disposable {
   }
 
   #set(state: SyncState): void {
-    const isOther = state.status !== this.#state.status;
+    const { status, missing } = this.#state;
     this.#state = state;
-    if (isOther) void vscode.commands.executeCommand('setContext', CONTEXT_KEYS.sync, state.status);
+    if (state.status !== status) void vscode.commands.executeCommand('setContext', CONTEXT_KEYS.sync, state.status);
+    if (state.missing > 0 !== missing > 0) {
+      void vscode.commands.executeCommand('setContext', CONTEXT_KEYS.hasMissing, state.missing > 0);
+    }
     this.#changed.fire(state);
   }
 }

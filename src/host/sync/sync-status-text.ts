@@ -4,7 +4,7 @@ import type { EntityTypeSync, SyncRules, SyncState } from '../../protocol/sync-s
 import { RULES_FILE, RULES_SETTING } from '../contributions.ts';
 import { describeConditions } from './conditions.ts';
 import type { RuleFault } from './sync-rules.ts';
-import { isConfigured, titleOf, waitingOf } from './sync-words.ts';
+import { isConfigured, missingOf, titleOf, waitingOf } from './sync-words.ts';
 
 export interface SyncStatusReport {
   readonly state: SyncState;
@@ -36,9 +36,10 @@ export function syncStatusText({ state, rules, faults, at }: SyncStatusReport): 
   ].join('\n');
 }
 
-function reassurance({ waiting, conflicts, refused, setAside }: SyncState): string {
-  const needing = conflicts + refused + setAside;
-  if (needing > 0) return `What can go goes; ${count(needing)} ${needing === 1 ? 'change needs' : 'changes need'} you.`;
+function reassurance({ waiting, conflicts, refused, setAside, missing }: SyncState): string {
+  const needing = conflicts + refused + setAside + missing;
+  if (needing > 0)
+    return `What can go goes; ${count(needing)} ${needing === 1 ? 'waits' : 'wait'} for you, as listed under Changes.`;
   const sent = waiting === 0 ? 'nothing waits to be sent' : 'what waits is on its way';
   return `Everything the server has is here, and ${sent}.`;
 }
@@ -70,13 +71,14 @@ function contactRows(state: SyncState): Row[] {
 }
 
 function changeRows(state: SyncState): Row[] {
-  const { conflicts, refused, setAside, inFlight, pushedPerSecond } = state;
+  const { conflicts, refused, setAside, missing, inFlight, pushedPerSecond } = state;
   return [
     ['Waiting to be sent', waitingOf(state)],
     ['On the wire', count(inFlight)],
     ['Accepted a second', count(Math.round(pushedPerSecond))],
     ['In conflict', conflicts === 0 ? '0' : `${count(conflicts)}, until you choose`],
     ['Refused by the server', refused === 0 ? '0' : `${count(refused)}, until you edit and retry, or discard`],
+    ['Missing on the server', missing === 0 ? '0' : missingOf(state)],
     ['Set aside', setAside === 0 ? '0' : `${count(setAside)} from the server that cannot be applied here`],
   ];
 }

@@ -31,8 +31,8 @@ export function iconOf({ status }: SyncState): string {
   return WORDS[status].icon;
 }
 
-export function needsAPerson({ status, conflicts, refused }: SyncState): boolean {
-  return NEEDING_A_PERSON.includes(status) || conflicts > 0 || refused > 0;
+export function needsAPerson({ status, conflicts, refused, missing }: SyncState): boolean {
+  return NEEDING_A_PERSON.includes(status) || conflicts > 0 || refused > 0 || missing > 0;
 }
 
 /** A server's changing state is one thing to look at only where there is a server. */
@@ -62,9 +62,14 @@ export function factsOf(state: SyncState, now: number): Fact[] {
     state.setAside === 0
       ? null
       : { name: 'Set aside', value: `${count(state.setAside)} from the server that cannot be applied here` },
+    state.missing === 0 ? null : { name: 'Missing there', value: missingOf(state) },
     { name: 'Version', value: count(state.version) },
   ];
   return facts.filter((fact) => fact !== null);
+}
+
+export function missingOf({ missing }: SyncState): string {
+  return `${count(missing)} that the server had before, until you decide`;
 }
 
 export function waitingOf({ waiting, pushedPerSecond }: SyncState): string {
