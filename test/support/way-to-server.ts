@@ -16,6 +16,7 @@ export class WayToServer implements AsyncDisposable {
   readonly silentAbout = new Set<string>();
   readonly #target: string;
   #scripted: ScriptedServer | undefined;
+  /** While it is there, nothing that tells of a push comes back. */
   #onPushed: (() => void) | undefined;
   #hold: { readonly path: RegExp; arrive(): void; abandon(): void } | undefined;
 
@@ -41,7 +42,10 @@ export class WayToServer implements AsyncDisposable {
     return { arrived: arrived.promise, abandoned: abandoned.promise };
   }
 
-  /** Pushes reach the server, and their answers do not come back, until the end that is given; resolves when one was lost. */
+  /**
+   * Pushes reach the server, and neither their answers come back nor the feed that shows them, until the end that is given;
+   * resolves when an answer was lost.
+   */
   async losePushAnswers(): Promise<() => void> {
     const lost = Promise.withResolvers<void>();
     this.#onPushed = lost.resolve;
@@ -71,13 +75,14 @@ export class WayToServer implements AsyncDisposable {
         signal: giveUp.signal,
       });
       const text = await answer.text();
-      if (method === 'POST' && this.#onPushed !== undefined) {
+      const isFeed = method === 'GET' && url.includes('/changes');
+      if (this.#onPushed !== undefined && (method === 'POST' || isFeed)) {
         response.destroy();
-        this.#onPushed();
+        if (method === 'POST') this.#onPushed();
         return;
       }
       response.writeHead(answer.status, carried([...answer.headers]));
-      response.end(method === 'GET' && url.includes('/changes') && answer.ok ? this.#silenced(text) : text);
+      response.end(isFeed && answer.ok ? this.#silenced(text) : text);
     } catch {
       // Whoever asked is gone, or the server is: either way there is nobody to answer, or nothing to say.
       response.destroy();
