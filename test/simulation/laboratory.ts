@@ -20,19 +20,36 @@ const RESET = `
 const SETTINGS = ['shared_buffers=16MB', 'max_connections=10', 'wal_buffers=2MB'];
 const startParams = [...PGlite.defaultStartParams, ...SETTINGS.flatMap((setting) => ['-c', setting])];
 
+/** Histories that one PGlite is for: its memory only grows. */
+const HISTORIES = 50;
+
 export class Laboratory implements AsyncDisposable {
-  readonly store: Store;
+  #store: Store;
   readonly #spare: PGlite[] = [];
-  histories = 0;
+  readonly #uses = new Map<PGlite, number>();
+  #histories = 0;
 
   static async open(): Promise<Laboratory> {
-    const store = await openServerStore({ memory: true });
-    await prepareArchive(store);
-    return new Laboratory(store);
+    return new Laboratory(await openStore());
   }
 
   private constructor(store: Store) {
-    this.store = store;
+    this.#store = store;
+  }
+
+  /** The server's, which the histories share. */
+  get store(): Store {
+    return this.#store;
+  }
+
+  /** Gives the number of the history that begins. */
+  async begin(): Promise<number> {
+    this.#histories += 1;
+    if (this.#histories % HISTORIES === 0) {
+      await this.#store.close();
+      this.#store = await openStore();
+    }
+    return this.#histories;
   }
 
   async takePglite(): Promise<PGlite> {
@@ -41,6 +58,12 @@ export class Laboratory implements AsyncDisposable {
 
   /** Catalogs too are cleared: every history makes its tables anew, and PGlite has nobody who would do it. */
   async giveBack(pglite: PGlite): Promise<void> {
+    const uses = (this.#uses.get(pglite) ?? 0) + 1;
+    this.#uses.set(pglite, uses);
+    if (uses === HISTORIES) {
+      this.#uses.delete(pglite);
+      return pglite.close();
+    }
     await pglite.exec(RESET);
     await pglite.exec('DISCARD ALL');
     await pglite.exec('VACUUM');
@@ -50,6 +73,12 @@ export class Laboratory implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     for (const pglite of this.#spare) await pglite.close();
-    await this.store.close();
+    await this.#store.close();
   }
+}
+
+async function openStore(): Promise<Store> {
+  const store = await openServerStore({ memory: true });
+  await prepareArchive(store);
+  return store;
 }

@@ -2,7 +2,7 @@
 // has ever had, for the server itself forgets: a history that was lost must still be told from one that never was.
 import type { JsonObject } from '../../src/protocol/changes.ts';
 import { snapshotEntitySchema, snapshotResponseSchema } from '../../src/protocol/sync.ts';
-import type { RetentionOptions } from '../../src/server/retention.ts';
+import type { ServerAppOptions } from '../../src/server/server-app.ts';
 import type { FeedListener, SqlRow, SqlTransaction, SqlValue, Statement, Store } from '../../src/server/store.ts';
 import { SECRET, createServerApp } from '../support/server.ts';
 import { Machine, type World } from './virtual-world.ts';
@@ -38,7 +38,8 @@ interface ServerParts {
   readonly space: string;
   readonly token: string;
   readonly newId: () => string;
-  readonly retention: Partial<RetentionOptions>;
+  /** How it is run: its rules, its limits, how far its feed reaches back. */
+  readonly options: Pick<ServerAppOptions, 'retention' | 'limits' | 'validate'>;
 }
 
 /** Once for a store: tables for backups, and a trigger that keeps what comes into a feed. */
@@ -164,11 +165,15 @@ export class SimulatedServer {
   async entities(): Promise<ServerEntity[]> {
     const { space, token } = this.#parts;
     const headers = { authorization: `Bearer ${token}` };
-    const url = `http://server/v1/spaces/${space}/snapshot?limit=1000`;
-    const response = await this.serve(new Request(url, { headers }));
-    const { entities, next } = snapshotResponseSchema.parse(await response.json());
-    if (next !== null) throw new Error('The space has more entities than one page.');
-    return entities.map((entity) => snapshotEntitySchema.parse(entity));
+    const entities: ServerEntity[] = [];
+    for (let page = ''; ;) {
+      const url = `http://server/v1/spaces/${space}/snapshot${page === '' ? '' : `?page=${page}`}`;
+      const response = await this.serve(new Request(url, { headers }));
+      const answer = snapshotResponseSchema.parse(await response.json());
+      entities.push(...answer.entities.map((entity) => snapshotEntitySchema.parse(entity)));
+      if (answer.next === null) return entities;
+      page = answer.next;
+    }
   }
 
   /** Nothing of it is left in the store, which others use after it. */
@@ -186,14 +191,14 @@ export class SimulatedServer {
   }
 
   #start(): void {
-    const { store, world, newId, retention } = this.#parts;
+    const { store, world, newId, options } = this.#parts;
     this.#app = createServerApp({
       store: new OwnStore(store),
       clock: world.clockOf(this.#machine),
       newId,
       secret: SECRET,
-      limits: { requestsPerSecond: 100_000, requestsAtOnce: 100_000 },
-      retention,
+      ...options,
+      limits: { requestsPerSecond: 100_000, requestsAtOnce: 100_000, ...options.limits },
     });
   }
 

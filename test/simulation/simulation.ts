@@ -3,7 +3,6 @@
 import type { PGlite } from '@electric-sql/pglite';
 import type { Change, JsonObject } from '../../src/protocol/changes.ts';
 import { CONFLICT_POLICIES, MISSING_DECISIONS, type SyncRules } from '../../src/protocol/sync-state.ts';
-import type { RetentionOptions } from '../../src/server/retention.ts';
 import { LocalDataError, type LocalDataEngine, openLocalData } from '../support/engine.ts';
 import { SECRET, signToken } from '../support/server.ts';
 import { CrashingPglite } from './crashing-pglite.ts';
@@ -27,9 +26,10 @@ import { Chance, Machine, World } from './virtual-world.ts';
 
 /**
  * Troubles that a history has or has not as a whole: the server is reset, and is another one then; it is put back to a backup;
- * its feed is so short that who was away must start from a snapshot; clients know some entity types only later.
+ * its feed is so short that who was away must start from a snapshot; it refuses some changes; it takes and gives few at a time;
+ * clients know some entity types only later.
  */
-export const TROUBLES = ['reset', 'put-back', 'retention', 'late-types'] as const;
+export const TROUBLES = ['reset', 'put-back', 'retention', 'refusals', 'small-pages', 'late-types'] as const;
 export type Trouble = (typeof TROUBLES)[number];
 
 export interface SimulationOptions {
@@ -85,7 +85,7 @@ interface Client {
 }
 
 export async function simulate(laboratory: Laboratory, options: SimulationOptions): Promise<History> {
-  const simulation = new Simulation(laboratory, options);
+  const simulation = new Simulation(laboratory, await laboratory.begin(), options);
   const globalFetch = globalThis.fetch;
   globalThis.fetch = simulation.fetch;
   const stopCounting = simulation.countCryptography();
@@ -102,6 +102,7 @@ type PlannedStep = (step: number) => Promise<void>;
 class Simulation {
   readonly #options: SimulationOptions;
   readonly #laboratory: Laboratory;
+  readonly #history: number;
   readonly #world = new World();
   readonly #chance: Chance;
   readonly #network: Network;
@@ -120,13 +121,13 @@ class Simulation {
   #setAside = 0;
   #changes = 0;
 
-  constructor(laboratory: Laboratory, options: SimulationOptions) {
+  constructor(laboratory: Laboratory, history: number, options: SimulationOptions) {
     this.#laboratory = laboratory;
+    this.#history = history;
     this.#options = options;
     this.#chance = new Chance(options.seed);
     this.#network = new Network(this.#world, new Chance(options.seed ^ 0x5eed));
-    laboratory.histories += 1;
-    this.#space = `history-${laboratory.histories}`;
+    this.#space = `history-${history}`;
   }
 
   get fetch(): typeof globalThis.fetch {
@@ -176,7 +177,7 @@ class Simulation {
     this.#say(`policies ${JSON.stringify(rules)}`);
     this.#token = await signToken({ space: this.#space, secret: SECRET, now: this.#world.now, expiresIn: '3650d' });
     const troubles = this.#chooseTroubles();
-    await this.#startServer(troubles.has('retention'));
+    await this.#startServer(troubles);
     for (let index = 0; index < this.#options.clients; index++) await this.#addClient(index, troubles);
     if (troubles.has('reset')) this.#planLoss('reset', (server) => server.reset());
     if (troubles.has('put-back')) {
@@ -193,6 +194,8 @@ class Simulation {
       reset: 0.2,
       'put-back': 0.2,
       retention: 0.4,
+      refusals: 0.4,
+      'small-pages': 0.3,
       'late-types': 0.3,
     };
     const byChance = TROUBLES.filter((trouble) => this.#chance.happens(shares[trouble]));
@@ -201,18 +204,27 @@ class Simulation {
     return chosen;
   }
 
-  async #startServer(isForgetful: boolean): Promise<void> {
-    const retention: Partial<RetentionOptions> = isForgetful
-      ? { feedRows: this.#chance.pick([2, 6, 15]), everyMs: 10_000 }
-      : {};
-    this.#say(`feed of ${retention.feedRows ?? 'all'} rows`);
+  async #startServer(troubles: ReadonlySet<Trouble>): Promise<void> {
+    const feedRows = troubles.has('retention') ? this.#chance.pick([2, 6, 15]) : undefined;
+    const changes = troubles.has('small-pages') ? this.#chance.pick([2, 3, 5]) : undefined;
+    const refused = troubles.has('refusals') ? this.#chance.below(10) : undefined;
+    if (feedRows !== undefined) this.#say(`a feed of ${feedRows} changes`);
+    if (changes !== undefined) this.#say(`pages and pushes of ${changes} changes`);
+    if (refused !== undefined) this.#say(`a priority of ${refused} is refused`);
     this.#server = await SimulatedServer.start({
       store: this.#laboratory.store,
       world: this.#world,
       space: this.#space,
       token: this.#token,
-      newId: () => `id-${this.#laboratory.histories}-${(this.#ids += 1)}`,
-      retention,
+      newId: () => `id-${this.#history}-${(this.#ids += 1)}`,
+      options: {
+        ...(feedRows === undefined ? {} : { retention: { feedRows, everyMs: 10_000 } }),
+        ...(changes === undefined ? {} : { limits: { changes } }),
+        validate: ({ after }) =>
+          refused !== undefined && after?.['priority'] === refused
+            ? { reason: `The priority must not be ${refused}.`, field: 'priority' }
+            : null,
+      },
     });
     this.#network.serve = this.#server.serve;
   }
