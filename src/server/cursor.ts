@@ -1,7 +1,6 @@
-// Cursors and page tokens: opaque to clients, verified against the space whenever they come back. They carry no secret and
+// Cursors and page tokens: opaque to clients, verified against the space whenever they come back (spaces.ts). They carry no secret and
 // give no access; a made-up one can only be refused.
 import { z } from 'zod';
-import type { SpaceRow } from './statements.ts';
 import { SyncRequestError } from './sync-request-error.ts';
 
 /** A place in a space's feed: after the change `id`, which got `version`. */
@@ -56,24 +55,6 @@ export function decodePlace(space: string, text: string): SnapshotPlace {
   return { start: { epoch, version, id }, total, entityType, entityId };
 }
 
-/** Throws unless the change that the position names is the one the feed has there. `idThere` is null where it has none. */
-export function verifyPosition(position: Position, space: SpaceRow, idThere: string | null): void {
-  if (position.epoch !== space.epoch) throw epochChanged();
-  if (position.version > space.version) throw historyChanged();
-  if (position.version < space.feed_from) {
-    throw new SyncRequestError(
-      'CURSOR_EXPIRED',
-      `The feed no longer reaches back to version ${position.version}; it begins after ${space.feed_from}. Start from a snapshot.`,
-    );
-  }
-  if (position.id !== idAt(position.version, space, idThere)) throw historyChanged();
-}
-
-function idAt(version: number, space: SpaceRow, idThere: string | null): string | null {
-  if (version === space.version) return space.last_id;
-  return version === space.feed_from ? space.feed_from_id : idThere;
-}
-
 export function epochChanged(): SyncRequestError {
   return new SyncRequestError(
     'EPOCH_CHANGED',
@@ -81,10 +62,17 @@ export function epochChanged(): SyncRequestError {
   );
 }
 
-function historyChanged(): SyncRequestError {
+export function historyChanged(): SyncRequestError {
   return new SyncRequestError(
     'HISTORY_CHANGED',
     'This server was put back to an earlier state: it does not have the change that the cursor names. Start from a snapshot.',
+  );
+}
+
+export function cursorExpired(version: number, feedFrom: number): SyncRequestError {
+  return new SyncRequestError(
+    'CURSOR_EXPIRED',
+    `The feed no longer reaches back to version ${version}; it begins after ${feedFrom}. Start from a snapshot.`,
   );
 }
 

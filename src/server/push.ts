@@ -12,7 +12,7 @@ import {
   readChange,
   refusal,
 } from './change-rules.ts';
-import { type Position, decodeCursor, epochChanged, verifyPosition } from './cursor.ts';
+import { type Position, decodeCursor, epochChanged } from './cursor.ts';
 import {
   type AppliedChange,
   type KnownChange,
@@ -25,7 +25,7 @@ import {
 import type { ServerClock } from './server-clock.ts';
 import { CONFLICT_BYTES, type ServerLimits } from './server-limits.ts';
 import { type GrownFeed, feedChangeJson } from './read-feed.ts';
-import { type SpaceOrigin, createSpace, lockSpace, readIdAt } from './spaces.ts';
+import { type SpaceOrigin, createSpace, lockSpace, readIdAt, verifyPosition } from './spaces.ts';
 import { type EntityRow, STATEMENTS, type SpaceRow } from './statements.ts';
 import type { SqlSession, SqlTransaction, SqlValue, Store } from './store.ts';
 import { SyncRequestError } from './sync-request-error.ts';
@@ -71,7 +71,7 @@ export async function push(parts: PushParts, holder: TokenHolder, body: unknown)
   return parts.store.transaction(async (session) => {
     const { row, idAtCursor, entities, known } = await lockAndRead(session, holder.space, request, parts.origin);
     if (request.epoch !== row.epoch) throw epochChanged();
-    if (request.standing !== null) verifyPosition(request.standing, row, idAtCursor);
+    if (request.standing !== null) await verifyPosition(session, holder.space, row, request.standing, idAtCursor);
     const decision = await decidePush({
       clientId: request.clientId,
       changes: request.changes,

@@ -1,9 +1,9 @@
 // Reads pages of the feed: in the order of versions, ending where a transaction ends, verified against the cursor they go on
 // from. What the database keeps as JSON text goes out as that text.
 import type { FeedChange } from '../protocol/sync.ts';
-import { type Position, encodeCursor, verifyPosition } from './cursor.ts';
+import { type Position, encodeCursor } from './cursor.ts';
 import { PAGE_BYTES } from './server-limits.ts';
-import { type SpaceOrigin, readSpace } from './spaces.ts';
+import { type SpaceOrigin, readSpace, verifyPosition } from './spaces.ts';
 import { type PageRow, STATEMENTS, type SpaceRow } from './statements.ts';
 import type { SqlSession } from './store.ts';
 
@@ -50,7 +50,7 @@ export async function readFeedPage(
   const [first] = rows;
   if (first === undefined) throw new Error('A page has no row of its space.');
   const position = standing ?? { epoch: first.epoch, version: 0, id: '' };
-  verifyPosition(position, first, first.cursor_id);
+  await verifyPosition(session, space, first, position, first.cursor_id);
   const filled = rows.filter(isFilled);
   await completeTransaction(session, space, filled, origin);
   return pageOf(space, first, position, filled);

@@ -1,5 +1,5 @@
 // A space's row: made when its first token comes by, and locked by whoever pushes into it.
-import { type Position, verifyPosition } from './cursor.ts';
+import { type Position, cursorExpired, epochChanged, historyChanged } from './cursor.ts';
 import { STATEMENTS, type SpaceRow } from './statements.ts';
 import type { SqlSession } from './store.ts';
 
@@ -44,7 +44,41 @@ export async function verifyInSpace(
 ): Promise<void> {
   const isAtEdge = position.version >= row.version || position.version <= row.feed_from;
   const idThere = isAtEdge ? null : await readIdAt(session, space, position);
-  verifyPosition(position, row, idThere);
+  await verifyPosition(session, space, row, position, idThere);
+}
+
+/** The same where the feed was read already: `idThere` is what it has at the position's version, null where it has none. */
+export async function verifyPosition(
+  session: SqlSession,
+  space: string,
+  row: SpaceRow,
+  position: Position,
+  idThere: string | null,
+): Promise<void> {
+  if (position.epoch !== row.epoch) throw epochChanged();
+  if (position.version > row.version) throw historyChanged();
+  if (position.version < row.feed_from) {
+    const isOurs = await wasApplied(session, space, position);
+    throw isOurs ? cursorExpired(position.version, row.feed_from) : historyChanged();
+  }
+  if (position.id !== idAt(position.version, row, idThere)) throw historyChanged();
+}
+
+function idAt(version: number, row: SpaceRow, idThere: string | null): string | null {
+  if (version === row.version) return row.last_id;
+  return version === row.feed_from ? row.feed_from_id : idThere;
+}
+
+/**
+ * Whether this history has had the change at a position before the feed's beginning, for ids are known for longer than the
+ * feed reaches back. A space that was put back to a backup has not; of what is older than all ids nobody can tell.
+ */
+async function wasApplied(session: SqlSession, space: string, { version, id }: Position): Promise<boolean> {
+  const [known] = await session.run<{ version: number | null; oldest: number | null }>(STATEMENTS.readAppliedAt, [
+    space,
+    id,
+  ]);
+  return known?.version === version || version < (known?.oldest ?? Infinity);
 }
 
 /** The id of the change that the feed has at the position's version; null where it has none. */

@@ -85,6 +85,12 @@ export const STATEMENTS = {
     name: 'read_change_at',
     text: `SELECT id FROM ${SCHEMA}.feed WHERE space = $1 AND version = $2`,
   },
+  /** At which version the change `$2` was applied, and at which the oldest whose id is known. */
+  readAppliedAt: {
+    name: 'read_applied_at',
+    text: `SELECT (SELECT version FROM ${SCHEMA}.applied_changes WHERE space = $1 AND id = $2) AS version,
+        (SELECT version FROM ${SCHEMA}.applied_changes WHERE space = $1 ORDER BY at LIMIT 1) AS oldest`,
+  },
   readKnownIds: {
     name: 'read_known_ids',
     text: `SELECT a.id, a.version, a.payload_hash FROM unnest($2::text[]) k (id) CROSS JOIN LATERAL (

@@ -2,8 +2,17 @@
 // an earlier state may not know them any more, and the cursor cannot tell: it stands before them. They can.
 import type { Session } from '../db/database.ts';
 
+export interface Accepted {
+  readonly id: string;
+  readonly version: number;
+  /** Accepted at an earlier time than this answer. */
+  readonly isDuplicate: boolean;
+}
+
 export class AcceptedUnseen {
   readonly #ids = new Map<number, string>();
+  /** The highest version that was accepted. */
+  #highest = 0;
   #isContradicted = false;
 
   /** What an earlier run of this process has left; `version` is where the feed has come. */
@@ -16,11 +25,21 @@ export class AcceptedUnseen {
       [version],
     );
     this.clear();
-    for (const row of rows) this.#ids.set(row.version, row.id);
+    for (const row of rows) this.#keep(row.id, row.version);
   }
 
-  add(id: string, version: number): void {
-    this.#ids.set(version, id);
+  /**
+   * What an answer to a push says was accepted. Gives whether one history can have all of that: it gives each version once,
+   * and later answers speak of later ones, except of duplicates.
+   */
+  add(accepted: readonly Accepted[]): boolean {
+    const before = this.#highest;
+    for (const { id, version, isDuplicate } of accepted) {
+      const other = this.#ids.get(version);
+      this.#isContradicted ||= isDuplicate ? other !== undefined && other !== id : version <= before;
+      this.#keep(id, version);
+    }
+    return !this.#isContradicted;
   }
 
   /** Whether these rows of the feed say that another change has the version of one of ours. */
@@ -47,7 +66,13 @@ export class AcceptedUnseen {
 
   clear(): void {
     this.#ids.clear();
+    this.#highest = 0;
     this.#isContradicted = false;
+  }
+
+  #keep(id: string, version: number): void {
+    this.#ids.set(version, id);
+    this.#highest = Math.max(this.#highest, version);
   }
 }
 

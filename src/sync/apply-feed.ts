@@ -60,11 +60,12 @@ export async function applyFeedPage(context: RemoteContext, page: FeedPage): Pro
   const touched = lastOfEach(fresh, echoes);
   await moveBases(session, touched);
   await meetAgain(context, touched);
-  const refused = await putOnBases(context, touched, page.version);
+  const present = [...touched, ...untouched(bases, touched)];
+  const refused = await putOnBases(context, present, page.version);
   await settleSetAside(context, touched, refused, 'also-strange');
   const others = fresh.filter((change) => !echoes.has(change.id) && !context.isLocalOnly(change.entityType));
   await recordRemote(context, others, { bases, refused });
-  await recordSetAside(context, touched, refused);
+  await recordSetAside(context, present, refused);
   if (context.conflicts > 0) await refreshConflicts(context, others);
   for (const one of strange) await recordStrange(context, one);
   await setBinding(session, { cursor: page.cursor, version: page.version, last_pull_at: now });
@@ -160,6 +161,15 @@ function lastOfEach(changes: readonly FeedChange[], echoes: ReadonlySet<string>)
     last.set(lane, { entityType, entityId, version, timestamp, data: entity, isEcho });
   }
   return [...last.values()];
+}
+
+/**
+ * Bases that a snapshot, whose pages were read while others wrote, has brought further than the page. What was accepted
+ * before that stood on top of them until now, and does no longer.
+ */
+function untouched(bases: ReadonlyMap<string, EntityBase>, touched: readonly EntityName[]): EntityBase[] {
+  const lanes = new Set(touched.map(laneOf));
+  return [...bases].flatMap(([lane, base]) => (lanes.has(lane) ? [] : [base]));
 }
 
 /**

@@ -42,12 +42,8 @@ export async function bindToServer(ledger: SyncLedger, server: Answering, option
 }
 
 /** The history has the same name, and yet is not the one that the cursor stands in. Only the server can tell for sure. */
-async function wasPutBack(
-  ledger: SyncLedger,
-  { phase, cursor }: Binding,
-  { transport, signal }: Answering,
-): Promise<boolean> {
-  if (phase !== 'linked' || cursor === null) return false;
+async function wasPutBack(ledger: SyncLedger, { cursor }: Binding, { transport, signal }: Answering): Promise<boolean> {
+  if (cursor === null) return false;
   try {
     await ledger.ask(PULL_TIMEOUT, signal, (call) => transport.pull({ after: cursor, limit: 1, wait: 0 }, call));
     return false;
@@ -60,17 +56,21 @@ async function wasPutBack(
   }
 }
 
-export function requireSameHistory(ledger: SyncLedger, info: SpaceInfo): void {
+export async function requireSameHistory(ledger: SyncLedger, server: Answering): Promise<void> {
+  const { info } = server;
   const binding = ledger.requireBinding();
   if (info.space !== binding.space) throw otherServer(binding, binding.url, info.space);
   if (info.epoch !== binding.epoch || ledger.unseen.isOfAnother(info.version)) throw serverChanged(binding);
+  // A pull and a page of a snapshot are verified by the server; only what begins anew is not.
+  const beginsAnew = binding.phase === 'snapshot' && binding.snapshot_page === null;
+  if (beginsAnew && (await wasPutBack(ledger, binding, server))) throw serverChanged(binding);
 }
 
-/** The next contact receives everything the server has. */
+/** The next contact receives everything the server has. The cursor stays: by it another history is told. */
 export async function beginSnapshot(session: Session): Promise<void> {
   await session.run(
     `UPDATE local_data.sync_binding SET phase = 'snapshot', snapshot = snapshot + 1, snapshot_page = NULL,
-       snapshot_cursor = NULL, cursor = NULL`,
+       snapshot_cursor = NULL`,
   );
 }
 
@@ -110,7 +110,7 @@ async function startAnew(ledger: SyncLedger, epoch: string): Promise<void> {
     await session.run(`UPDATE local_changes c SET accepted_version = NULL WHERE c.accepted_version IS NOT NULL`);
     await session.run(`UPDATE local_data.sync_binding SET in_doubt = '{}'`);
     await session.run(`UPDATE local_data.synced_types SET left_version = 0, shape = NULL`);
-    await setBinding(session, { epoch, version: 0 });
+    await setBinding(session, { epoch, version: 0, cursor: null });
     await beginSnapshot(session);
     for (const type of takingPart(ledger)) {
       await supersedeType(context, type, { entities: 'all', keepsDeletes: true, occasion: 'the new history' });

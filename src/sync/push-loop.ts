@@ -6,6 +6,7 @@ import { isPushStage } from '../db/change-row.ts';
 import { readBases } from '../db/entity-bases.ts';
 import { addInDoubt, readInDoubt, settleDoubt } from '../db/in-doubt.ts';
 import { RetrySchedule } from '../db/retry-schedule.ts';
+import type { Accepted } from './accepted-unseen.ts';
 import { putOrSetAside } from './apply-feed.ts';
 import { type PushBatch, type PushLimits, type QueuedChange, takePushBatch } from './push-batch.ts';
 import { failPush, settlePush } from './settle-push.ts';
@@ -191,6 +192,7 @@ export class PushLoop {
       const response = await ledger.ask(PUSH_TIMEOUT, signal, (call) =>
         transport.push({ clientId, epoch, cursor, changes: batch.changes }, call),
       );
+      this.#noteUnseen(batch, response);
       await preparing;
       return [response, next];
     } catch (error) {
@@ -228,7 +230,6 @@ export class PushLoop {
       this.#failed = undefined;
       this.#limit = Math.min(this.#limits.changes, this.#limit * 2);
       ledger.accepted(outcome.accepted);
-      this.#noteUnseen(batch, response);
       if (outcome.lowestLeft !== undefined) this.#release(outcome.lowestLeft);
       if (outcome.accepted > 0) ledger.show({ lastPushAt: clock.now() });
     } catch (error) {
@@ -241,12 +242,18 @@ export class PushLoop {
     }
   }
 
+  /** Throws where the answer cannot be from the history that accepted what was sent before. */
   #noteUnseen({ changes }: PushBatch, { results }: PushResponse): void {
     const { unseen, binding } = this.#ledger;
-    for (const [index, result] of results.entries()) {
-      const isNews = result.outcome === 'applied' && result.version > (binding?.version ?? 0);
-      if (isNews && changes[index]?.operation !== 'delete') unseen.add(result.id, result.version);
-    }
+    const accepted = results.flatMap((result, index): Accepted[] => {
+      if (result.outcome !== 'applied' && result.outcome !== 'duplicate') return [];
+      const { outcome, id, version } = result;
+      // A delete of what was not there has the version of another change.
+      const isNews = version > (binding?.version ?? 0) && changes[index]?.operation !== 'delete';
+      return isNews ? [{ id, version, isDuplicate: outcome === 'duplicate' }] : [];
+    });
+    if (!unseen.add(accepted))
+      throw new TransportError('history-changed', 'The server gives versions that it has given before.');
   }
 
   #noteFailed({ queued, units }: PushBatch, error: TransportError): void {

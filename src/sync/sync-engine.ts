@@ -369,7 +369,7 @@ export class SyncEngine implements LocalDataSync {
     if (ledger.contact.kind === 'lost') ledger.contact = { ...ledger.contact, nextTryAt: null };
     else ledger.contact = { kind: 'asking' };
     const info = await ledger.ask(INFO_TIMEOUT, signal, (call) => transport.info(call));
-    requireSameHistory(ledger, info);
+    await requireSameHistory(ledger, { info, transport, signal });
     this.#push.takeAtMost(info.limits);
     await this.#push.judgeFailed();
     ledger.contact = { kind: 'made' };

@@ -17,6 +17,7 @@ const VALUES: Readonly<Record<keyof typeof STATEMENTS, readonly unknown[]>> = {
   createSpace: ['space-new', 'epoch', 1],
   lockSpace: [SPACE],
   readChangeAt: [SPACE, 1],
+  readAppliedAt: [SPACE, 'a'],
   readKnownIds: [SPACE, ['a', 'b']],
   readEntities: [SPACE, ['Task', 'Task'], ['t1', 't2']],
   writeEntities: [SPACE, 1, ...entity],

@@ -89,6 +89,59 @@ describe('retention', () => {
     }
   });
 
+  it('tells a cursor of a history that was lost from one that is only too old', async () => {
+    const clock = new VirtualClock();
+    const store = await openServerStore({ memory: true });
+    const app = createServerApp({ store, clock, secret: SECRET, retention: { feedRows: 1, everyMs: HOUR } });
+    try {
+      const token = await signToken({ space: 'mine', secret: SECRET, now: clock.now(), expiresIn: '10d' });
+      const headers = { authorization: `Bearer ${token}`, 'content-type': 'application/json' };
+      const ask = async (path: string, init: RequestInit = {}): Promise<readonly [number, Record<string, unknown>]> => {
+        const response = await app.fetch(new Request(`http://server/v1/spaces/mine${path}`, { headers, ...init }));
+        return [response.status, (await response.json()) as Record<string, unknown>];
+      };
+      const [, { epoch }] = await ask('');
+      const push = (body: object) =>
+        ask('/changes', { method: 'POST', body: JSON.stringify({ clientId: 'ann', epoch, cursor: null, ...body }) });
+      const write = (id: string) => push({ changes: [toChange({ id, entityId: id, timestamp: 1 })] });
+      const end = async (): Promise<unknown> => (await ask('/changes'))[1]['cursor'];
+      const sql = (text: string) => store.run({ name: '', text }, []);
+      await write('kept');
+      const tooOld = await end();
+      await write('lost');
+      const ofLostHistory = await end();
+      // What a backup from before the second change leaves of it.
+      for (const table of ['entities', 'feed', 'applied_changes']) {
+        await sql(`DELETE FROM local_data_sync.${table} WHERE version = 2`);
+      }
+      await sql(`UPDATE local_data_sync.spaces SET version = 1, last_id = 'kept'`);
+      for (const id of ['another', 'goes on', 'last']) await write(id);
+      clock.advance(HOUR);
+      const limit = performance.now() + 10_000;
+      while ((await ask('/changes'))[0] !== 410 || !clock.waits.includes(HOUR)) {
+        assert.ok(performance.now() < limit, 'retention did not run');
+      }
+      const refused = [tooOld, ofLostHistory].map(async (cursor) => {
+        const pulled = await ask(`/changes?after=${String(cursor)}`);
+        const pushed = await push({ cursor, changes: [toChange({ entityId: 'new', timestamp: 1 })] });
+        return [pulled, pushed].map(([status, { error }]) => [status, (error as { code: string }).code]);
+      });
+      assert.deepEqual(await Promise.all(refused), [
+        [
+          [410, 'CURSOR_EXPIRED'],
+          [410, 'CURSOR_EXPIRED'],
+        ],
+        [
+          [409, 'HISTORY_CHANGED'],
+          [409, 'HISTORY_CHANGED'],
+        ],
+      ]);
+    } finally {
+      await app.close();
+      await store.close();
+    }
+  });
+
   it('keeps no more changes of a feed than it may', async () => {
     const clock = new VirtualClock();
     const store = await openServerStore({ memory: true });

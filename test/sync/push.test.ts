@@ -9,6 +9,13 @@ import { SECRET, newSpace, openTasks, startServer, tokenFor, whenChange, whenSta
 type Server = Awaited<ReturnType<typeof startServer>>;
 type Rules = Parameters<LocalDataEngine['sync']['setRules']>[0];
 
+/** A pull that waits until it is cancelled. */
+const neverAnswers: SyncTransport['pull'] = (_query, { signal }) =>
+  new Promise((_, reject) => {
+    const cancelled = (): void => reject(new TransportError('cancelled', 'The request was cancelled.'));
+    signal.addEventListener('abort', cancelled, { once: true });
+  });
+
 describe('a push', () => {
   let server: Server;
   let token: string;
@@ -209,12 +216,7 @@ describe('a push', () => {
         return isPutBack ? { ...present, version: 0 } : present;
       };
       // What was accepted does not come back before the server is gone.
-      const pull: SyncTransport['pull'] = (_query, { signal }) =>
-        new Promise((_, reject) => {
-          const cancelled = (): void => reject(new TransportError('cancelled', 'The request was cancelled.'));
-          signal.addEventListener('abort', cancelled, { once: true });
-        });
-      return { ...transport, info, pull };
+      return { ...transport, info, pull: neverAnswers };
     };
     const a = await openTasks({ transports: { forgetful } });
     opened.push(a);
@@ -227,6 +229,29 @@ describe('a push', () => {
     await whenState(a, ({ status }) => status === 'needs-decision');
     assert.match((await a.sync.state()).reason ?? '', /another history/);
     assert.equal((await a.getEntity('Task', 't1'))?.['title'], 'accepted');
+  });
+
+  it('whose answer gives a version a second time tells of it too, and settles nothing', async () => {
+    let isPutBack = false;
+    const forgetful: OpenTransport = (options) => {
+      const transport = httpTransport({ ...options, url: server.url });
+      const push: SyncTransport['push'] = async (request, call) => {
+        const answer = await transport.push(request, call);
+        if (!isPutBack) return answer;
+        return { ...answer, results: answer.results.map((result) => ({ ...result, version: 1 })) };
+      };
+      return { ...transport, push, pull: neverAnswers };
+    };
+    const a = await openTasks({ transports: { forgetful } });
+    opened.push(a);
+    await a.sync.connect({ url: 'forgetful:server', token });
+    const first = await a.recordChange('Task', 't1', 'insert', { title: 'accepted' });
+    await whenChange(a, first.id, ({ status }) => status === 'synced');
+    isPutBack = true;
+    const second = await a.recordChange('Task', 't2', 'insert', { title: 'accepted by another history' });
+    await whenState(a, ({ status }) => status === 'needs-decision');
+    assert.match((await a.sync.state()).reason ?? '', /reset or put back/);
+    assert.equal((await a.getChange(second.id))?.status, 'applied');
   });
 
   it('never sends what stays on this machine, not even as a member of a transaction', async () => {

@@ -5,7 +5,13 @@ import { cpSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { httpTransport } from '../../src/sync/http-transport.ts';
 import type { OpenTransport, SyncTransport } from '../../src/sync/transport.ts';
-import { LocalDataError, type LocalDataEngine, openLocalData, temporaryDirectory } from '../support/engine.ts';
+import {
+  LocalDataError,
+  type LocalDataEngine,
+  TransportError,
+  openLocalData,
+  temporaryDirectory,
+} from '../support/engine.ts';
 import { SECRET, makeTaskTypes, newSpace, openTasks, startServer, tokenFor, whenState } from '../support/sync.ts';
 
 type Rules = Parameters<LocalDataEngine['sync']['setRules']>[0];
@@ -430,6 +436,75 @@ describe('snapshots and entity types', () => {
     await b.upsertEntity('Project', 'p1', { name: 'private to b' });
     await until(b, async () => (await b.getEntity('Task', 't1'))?.['title'] === 'theirs');
     await whenState(b, ({ setAside }) => setAside === 0);
+  });
+
+  it('ends as the server has it where others wrote between its pages, and mine gave way before the feed had come so far', async () => {
+    const b = await connected();
+    await b.upsertEntity('Task', 't1', { title: 'on the first page' });
+    await b.upsertEntity('Task', 't2', { title: 'still to be read' });
+    await b.sync.whenSynced();
+    const pushed = Promise.withResolvers<void>();
+    const slow: OpenTransport = (options) => {
+      const transport = httpTransport({ ...options, url: server.url });
+      const snapshot: SyncTransport['snapshot'] = async ({ page }, call) => {
+        const answer = await transport.snapshot({ page, limit: 1 }, call);
+        if (page === null) {
+          await b.upsertEntity('Task', 't2', { title: 'written between the pages', priority: 9 });
+          await b.sync.whenSynced();
+        }
+        return answer;
+      };
+      const push: SyncTransport['push'] = async (request, call) => {
+        const answer = await transport.push(request, call);
+        setTimeout(pushed.resolve, 200);
+        return answer;
+      };
+      const pull: SyncTransport['pull'] = async (query, call) => {
+        await pushed.promise;
+        return transport.pull(query, call);
+      };
+      return { ...transport, snapshot, push, pull };
+    };
+    const a = await client({ transports: { slow } });
+    await a.sync.setRules({ Task: { conflicts: 'remote-wins' } });
+    await a.upsertEntity('Task', 't2', { title: 'mine' });
+    await a.sync.connect({ url: 'slow:server', token });
+    await bothSynced(a, b);
+    const there = await b.getEntity('Task', 't2');
+    assert.equal(there?.['title'], 'written between the pages');
+    assert.deepEqual(await a.getEntity('Task', 't2'), there);
+  });
+
+  it('does not begin with another history than the cursor that expired was of', async () => {
+    let isExpired = false;
+    let isPutBack = false;
+    const snapshots: string[] = [];
+    const truncated: OpenTransport = (options) => {
+      const transport = httpTransport({ ...options, url: server.url });
+      const pull: SyncTransport['pull'] = (query, call) => {
+        if (isPutBack) throw new TransportError('history-changed', 'This server was put back to an earlier state.');
+        if (isExpired) throw new TransportError('cursor-expired', 'The feed no longer reaches back so far.');
+        return transport.pull(query, call);
+      };
+      const snapshot: SyncTransport['snapshot'] = (query, call) => {
+        snapshots.push(isPutBack ? 'of another history' : isExpired ? 'interrupted' : 'first');
+        if (!isExpired || isPutBack) return transport.snapshot(query, call);
+        isPutBack = true;
+        throw new TransportError('unreachable', 'The server is being put back.');
+      };
+      return { ...transport, pull, snapshot };
+    };
+    const a = await client({ transports: { truncated } });
+    await a.sync.connect({ url: 'truncated:server', token });
+    await a.upsertEntity('Task', 't1', { title: 'kept' });
+    await a.sync.whenSynced();
+    await a.sync.goOffline();
+    isExpired = true;
+    await a.sync.goOnline();
+    await whenState(a, ({ status }) => status === 'needs-decision');
+    assert.match((await a.sync.state()).reason ?? '', /put back to an earlier state/);
+    assert.deepEqual(snapshots, ['first', 'interrupted']);
+    assert.equal((await a.getEntity('Task', 't1'))?.['title'], 'kept');
   });
 
   it('is in step after a database of an earlier version was brought up to this one, and sends nothing anew', async () => {
