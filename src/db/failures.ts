@@ -108,7 +108,12 @@ export function missingParent(change: Attempted, entityTypes: EntityTypes, error
   return { entityType: parent.entityType, entityId: canonical(parent, String(value)), column: column ?? '' };
 }
 
-function describeSqlFailure(change: Change, type: EntityType | undefined, error: SqlError, now: number): Failure {
+export function describeSqlFailure(
+  change: Attempted,
+  type: EntityType | undefined,
+  error: SqlError,
+  now: number,
+): Failure {
   const transient = isTransient(error.sqlState);
   return {
     ...base(now),

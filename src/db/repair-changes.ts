@@ -121,12 +121,15 @@ async function editInPlace(context: RepairContext, change: Change, data: JsonObj
   const hasLeft = wasInDoubt || ['failed', 'retrying', 'conflicted'].includes(change.status);
   const id = hasLeft ? context.newId() : change.id;
   if (wasInDoubt) await settleDoubt(session, [change.seq]);
-  const set = `${RESET}, id = $2, data = $3::jsonb, previous = $4::jsonb, result = $5::jsonb, rebased = $6::jsonb,
+  // What is said anew is said now: a server that lets the last write win must not take it for an old one.
+  const timestamp = hasLeft ? context.now : change.timestamp;
+  const set = `${RESET}, id = $2, timestamp = $8, data = $3::jsonb, previous = $4::jsonb, result = $5::jsonb, rebased = $6::jsonb,
     conflict = CASE WHEN c.conflict->'resolution' = 'null' THEN NULL ELSE c.conflict END,
     blocked_by = CASE WHEN c.blocked_by = ANY ($7::bigint[]) THEN NULL ELSE c.blocked_by END`;
   const { previous, result, rebased } = placed;
   const seqs = unit.map((member) => member.seq);
-  const params = [change.seq, id, data, previous, result, rebased === null ? null : { ...rebased }, asArray(seqs)];
+  const effect = rebased === null ? null : { ...rebased };
+  const params = [change.seq, id, data, previous, result, effect, asArray(seqs), timestamp];
   await moveChanges(session, { from: change.status, set, where: 'c.seq = $1', params }, draft, context);
   await tryAnew(context, sameUnit({ ...change, id }), isPushStage('c'));
   await releaseBehind(context, seqs);

@@ -18,6 +18,7 @@ import {
   replayOverlay,
 } from '../db/entity-bases.ts';
 import type { EntityTypes } from '../db/entity-types.ts';
+import { describeSqlFailure } from '../db/failures.ts';
 import { settleDoubt } from '../db/in-doubt.ts';
 import { moveChanges } from '../db/move-changes.ts';
 import { SqlError } from '../db/sql-error.ts';
@@ -215,7 +216,7 @@ export async function putOrSetAside(
   for (const base of bases) {
     const error = refused.get(laneOf(base));
     if (error === undefined) continue;
-    const failure = failureOf(error, context.now);
+    const failure = failureOf(context, base, error);
     const moved = await moveChanges(
       context.session,
       {
@@ -243,7 +244,7 @@ export async function recordSetAside(
     const error = refused.get(laneOf(base));
     if (error === undefined) return [];
     const { entityType, entityId, data, version } = base;
-    const failure = failureOf(error, now);
+    const failure = failureOf(context, base, error);
     return [
       { id: newId(), t: entityType, e: entityId, o: data === null ? 'delete' : 'insert', d: data, v: version, failure },
     ];
@@ -275,7 +276,7 @@ async function putBaseAlone(
   if (alone.refused.length > 0) return false;
   const [first] = overlay;
   if (first === undefined) return true;
-  const failure = failureOf(error, now);
+  const failure = failureOf(context, { ...base, data: replayOverlay(data, overlay) }, error);
   const conflict = {
     at: now,
     policy: 'manual',
@@ -357,7 +358,7 @@ async function recordRemote(
   const rows = changes.map((change) => {
     const lane = laneOf(change);
     const error = lastSeen.get(lane) === change.id ? known.refused.get(lane) : undefined;
-    const failure = error === undefined ? null : failureOf(error, now);
+    const failure = error === undefined ? null : failureOf(context, { ...change, data: change.entity }, error);
     const row = { ...change, previous: before.get(lane) ?? null, failure, error: failure?.message ?? null };
     before.set(lane, change.entity);
     return row;
@@ -413,18 +414,18 @@ export function nameOf(value: unknown): Partial<EntityName> {
   return { ...text('entityType'), ...text('entityId') };
 }
 
-function failureOf(error: unknown, now: number): Failure {
+/** `data` is what the entity was to be; null where it was to go. */
+function failureOf(
+  { entityTypes, now }: RemoteContext,
+  { entityType, entityId, data }: EntityName & { readonly data: Entity | null },
+  error: unknown,
+): Failure {
   const base = { stage: 'pull', kind: 'permanent', at: now } as const;
   if (error instanceof UnknownType) return { ...base, code: 'UNKNOWN_ENTITY_TYPE', message: error.message };
   if (error instanceof StillReferredTo) return { ...base, code: 'STILL_REFERRED_TO', message: error.message };
-  if (error instanceof SqlError) {
-    const message = `It could not be put in place here: ${error.message}.${error.detail === undefined ? '' : ` ${error.detail}`}`;
-    return {
-      ...base,
-      code: error.sqlState,
-      message,
-      ...(error.constraint === undefined ? {} : { constraint: error.constraint }),
-    };
-  }
-  return { ...base, code: 'INTERNAL', message: String(error) };
+  if (!(error instanceof SqlError)) return { ...base, code: 'INTERNAL', message: String(error) };
+  // The entity as a whole, whatever the change was: of one that exists here already, Postgres speaks of another key.
+  const attempted = { entityType, entityId, operation: data === null ? 'delete' : 'update', data } as const;
+  const failure = describeSqlFailure(attempted, entityTypes.get(entityType), error, now);
+  return { ...failure, ...base, message: `It could not be put in place here: ${failure.message}` };
 }
