@@ -29,6 +29,8 @@ export const SYNC_LIMITS = {
   waitSeconds: 55,
   /** A change's timestamp is clamped to the server's time plus this many milliseconds. */
   clockAheadMs: 60_000,
+  /** Days that a server knows the ids of applied changes, at least. */
+  idDays: 180,
 } as const;
 
 const jsonObject = z.custom<JsonObject>(

@@ -1,6 +1,7 @@
 // Clears spaces up as time goes by: the feed's far end, ids that nobody can send again, and the marks of deleted entities.
 // Whoever needs what is gone is told so (CURSOR_EXPIRED) and starts from a snapshot; never is a reader left with a gap. A space
 // is cleared when somebody has used it, so that nothing here has to look at all spaces together.
+import { SYNC_LIMITS } from '../protocol/sync.ts';
 import type { Metrics } from './metrics.ts';
 import type { ServerClock } from './server-clock.ts';
 import { type ServerLogger, describeError } from './server-log.ts';
@@ -8,7 +9,7 @@ import { STATEMENTS } from './statements.ts';
 import type { Store } from './store.ts';
 
 const DAY = 86_400_000;
-const FEWEST_ID_DAYS = 180;
+const FEWEST_ID_DAYS = SYNC_LIMITS.idDays;
 
 export interface RetentionOptions {
   /** Days that the feed reaches back. Default 30. */

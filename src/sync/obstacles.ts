@@ -52,6 +52,7 @@ export function obstacleOf(error: unknown): Obstacle | undefined {
 }
 
 export function describeOffline(error: unknown): string {
+  if (error instanceof LocalDataError) return error.message;
   if (!(error instanceof TransportError)) return 'Something went wrong here; it is tried again';
   if (error.kind === 'overloaded') return `The server is busy (${error.details.status ?? error.message})`;
   return `Offline: ${error.message}`;
@@ -76,5 +77,5 @@ function obstacle(
   reason: string,
   code: 'SYNC_SIGN_IN_NEEDED' | 'SYNC_SERVER_CHANGED' | 'SYNC_REFUSED',
 ): Obstacle {
-  return { status, reason, error: new LocalDataError(code, `${reason}.`) };
+  return { status, reason, error: new LocalDataError(code, reason.endsWith('.') ? reason : `${reason}.`) };
 }

@@ -110,6 +110,8 @@ export class PushLoop {
         const [response, next] = await this.#sendAndPrepare(batch, signal, transport);
         await settling;
         settling = this.#settle(batch, response);
+        // It is waited for once the next push is answered, and may fail before.
+        settling.catch(() => undefined);
         // Nothing in the next can have to wait for what was accepted: it leaves while the answer is written down.
         if (isAllAccepted(response, batch)) prepared = next;
         else {
@@ -118,8 +120,12 @@ export class PushLoop {
         }
       }
     } finally {
-      await settling;
-      if (prepared !== undefined) await this.#giveBack(prepared.queued, 'never-sent');
+      try {
+        await settling;
+        if (prepared !== undefined) await this.#giveBack(prepared.queued, 'never-sent');
+      } finally {
+        this.#endFlight();
+      }
     }
   }
 
@@ -188,6 +194,7 @@ export class PushLoop {
     ledger.show({ inFlight: batch.queued.length });
     let next: PushBatch | undefined;
     const preparing = batch.more ? this.#take().then((taken) => (next = taken)) : Promise.resolve();
+    preparing.catch(() => undefined);
     try {
       const response = await ledger.ask(PUSH_TIMEOUT, signal, (call) =>
         transport.push({ clientId, epoch, cursor, changes: batch.changes }, call),
@@ -216,6 +223,12 @@ export class PushLoop {
     const settled = seqs.filter((seq) => !before.has(seq));
     if (as === 'never-sent' && settled.length > 0 && !ledger.isClosed)
       await ledger.parts.write((session) => settleDoubt(session, settled));
+  }
+
+  /** Whatever went wrong, nothing is under way once the loop has ended: what is left of it is taken again. */
+  #endFlight(): void {
+    for (const seq of this.#inFlight) this.#release(seq);
+    this.#inFlight.clear();
   }
 
   async #settle(batch: PushBatch, response: PushResponse): Promise<void> {

@@ -1,4 +1,5 @@
 // Receives a snapshot page by page and puts it in place, going on where an interruption left it.
+import { settleOldDoubt } from './old-doubt.ts';
 import type { Binding } from './sync-binding.ts';
 import { type ApplyingFrom, applySnapshotChunk, applyingStart, keepSnapshotPage } from './snapshot.ts';
 import type { SyncLedger } from './sync-ledger.ts';
@@ -48,6 +49,7 @@ async function receivePages(ledger: SyncLedger, signal: AbortSignal, transport: 
 async function putInPlace(ledger: SyncLedger, signal: AbortSignal): Promise<void> {
   const binding: Binding = ledger.requireBinding();
   if (binding.phase !== 'applying') return;
+  await ledger.write(settleOldDoubt);
   let next: ApplyingFrom | undefined = applyingStart(ledger.parts.entityTypes, (name) => ledger.isLocalOnly(name));
   while (next !== undefined && !signal.aborted) {
     const from: ApplyingFrom = next;

@@ -11,6 +11,7 @@ import { checkInput, requireChange } from '../db/changes-table.ts';
 import { effectOf, readBases, without } from '../db/entity-bases.ts';
 import { entityAsJson } from '../db/entity-types.ts';
 import { checkPayload } from '../db/failures.ts';
+import { readInDoubt, settleDoubt } from '../db/in-doubt.ts';
 import { moveChanges } from '../db/move-changes.ts';
 import { SqlError } from '../db/sql-error.ts';
 import { putOrSetAside } from './apply-feed.ts';
@@ -192,8 +193,17 @@ export async function resolveConflict(context: SettleContext, id: string, resolv
   );
   // A decision is newer than all that it decides about.
   const decidedAt = Object.values(conflict.fields).reduce((latest, one) => Math.max(latest, one.theirTimestamp), now);
+  // Where what was sent may still be answered, the answer must not be taken for one to the resolution.
+  const decided = (await readInDoubt(session)).has(change.seq) ? await underNewId(context, change) : id;
   await writeSettled(context, change, settled, decidedAt);
-  return requireChange(session, id, reasons);
+  return requireChange(session, decided, reasons);
+}
+
+async function underNewId({ session, newId }: SettleContext, { seq }: Change): Promise<string> {
+  const id = newId();
+  await session.run(`UPDATE local_changes SET id = $2 WHERE seq = $1`, [seq, id]);
+  await settleDoubt(session, [seq]);
+  return id;
 }
 
 /** What a person put together goes to the server: it must be such an entity. */

@@ -5,9 +5,10 @@ import type { PushResponse, PushResult } from '../protocol/sync.ts';
 import type { ConflictPolicy } from '../protocol/sync-state.ts';
 import { releaseBlocked } from '../db/apply-changes.ts';
 import { type ChangeRow, laneOf, lightColumns, toChange } from '../db/change-row.ts';
-import { feedVersion, readBases } from '../db/entity-bases.ts';
+import { readBases } from '../db/entity-bases.ts';
 import { settleDoubt } from '../db/in-doubt.ts';
 import { moveChanges } from '../db/move-changes.ts';
+import { asArray } from '../db/sql-values.ts';
 import { type RemoteContext, putOrSetAside } from './apply-feed.ts';
 import { type Hold, hold } from './hold-changes.ts';
 import type { QueuedChange } from './push-batch.ts';
@@ -37,13 +38,14 @@ export async function settlePush(
   response: PushResponse,
 ): Promise<PushOutcome> {
   const results = response.results.slice(0, queued.length);
-  const pairs = results.flatMap((result, index) => {
+  const answered = results.flatMap((result, index) => {
     const change = queued[index];
     const timestamp = sent[index]?.timestamp;
     // An answer that speaks of something else than what was sent settles nothing.
     if (change === undefined || timestamp === undefined) return [];
     return result.id === change.id || result.outcome === 'rejected' ? [{ change, result, timestamp }] : [];
   });
+  const pairs = answered.every(({ result }) => isAccepted(result)) ? answered : await unchanged(context, answered);
   await accept(context, pairs);
   let refused = 0;
   let rebased = 0;
@@ -63,7 +65,7 @@ export async function settlePush(
     }
   }
   await holdBehind(context, pairs, waiting);
-  const left = pairs.filter(({ result }) => result.outcome !== 'applied' && result.outcome !== 'duplicate');
+  const left = pairs.filter(({ result }) => !isAccepted(result));
   await settleDoubt(
     context.session,
     pairs.map(({ change }) => change.seq),
@@ -75,6 +77,19 @@ export async function settlePush(
     rebased,
     lowestLeft: left.length === 0 ? undefined : lowest,
   };
+}
+
+function isAccepted({ outcome }: PushResult): boolean {
+  return outcome === 'applied' || outcome === 'duplicate';
+}
+
+/** Those that still stand for what was sent: one that was corrected meanwhile has another id, and is sent anew. */
+async function unchanged<T extends Pair>({ session }: SettleContext, pairs: readonly T[]): Promise<T[]> {
+  const rows = await session.run<{ id: string }>(`SELECT c.id FROM local_changes c WHERE c.seq = ANY ($1::bigint[])`, [
+    asArray(pairs.map(({ change }) => change.seq)),
+  ]);
+  const ids = new Set(rows.map(({ id }) => id));
+  return pairs.filter(({ change }) => ids.has(change.id));
 }
 
 /** What the server held waits here too for the change that a person must look at. */
@@ -102,18 +117,20 @@ type Pair = { readonly change: QueuedChange; readonly result: PushResult };
 async function accept(context: SettleContext, pairs: readonly Pair[]): Promise<void> {
   const { session, draft, now } = context;
   const accepted = pairs.flatMap(({ change, result }) =>
-    result.outcome === 'applied' || result.outcome === 'duplicate' ? [{ s: change.seq, v: result.version }] : [],
+    result.outcome === 'applied' || result.outcome === 'duplicate'
+      ? [{ s: change.seq, id: change.id, v: result.version }]
+      : [],
   );
   if (accepted.length === 0) return;
   const rows = await session.runList<ChangeRow & { was: ChangeStatus }>(
     `WITH accepted AS (
        UPDATE local_changes c SET processed_sync = true, accepted_version = i.v, accepted_at = $2, error = NULL,
          failure = NULL, next_attempt_at = NULL, blocked_by = NULL
-       FROM jsonb_to_recordset($1::jsonb) AS i(s bigint, v bigint)
-       WHERE c.seq = ANY ($3::bigint[]) AND c.seq = i.s AND NOT c.processed_sync
+       FROM jsonb_to_recordset($1::jsonb) AS i(s bigint, id text, v bigint)
+       WHERE c.seq = ANY ($3::bigint[]) AND c.seq = i.s AND c.id = i.id AND NOT c.processed_sync
        RETURNING ${lightColumns('c')}, old.status AS was)
      SELECT json_agg(accepted) AS rows FROM accepted`,
-    [JSON.stringify(accepted), now, `{${accepted.map(({ s }) => s).join(',')}}`],
+    [JSON.stringify(accepted), now, asArray(accepted.map(({ s }) => s))],
   );
   const changes = rows.map((row) => ({ was: row.was, change: toChange(row, { now, paused: false }) }));
   for (const { was, change } of changes) draft.moved(was, change);
@@ -136,7 +153,7 @@ async function accept(context: SettleContext, pairs: readonly Pair[]): Promise<v
  * what was not there, whose first answer was lost, would else hide what others made since.
  */
 async function putCovered(context: SettleContext, accepted: readonly Change[]): Promise<void> {
-  const version = await feedVersion(context.session);
+  const { version } = context;
   const covered = accepted.filter(({ acceptedVersion }) => (acceptedVersion ?? Infinity) <= version);
   if (covered.length === 0) return;
   const lanes = new Map(

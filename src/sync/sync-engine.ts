@@ -88,8 +88,10 @@ export class SyncEngine implements LocalDataSync {
   async start(): Promise<void> {
     const binding = await this.#ledger.reread();
     if (binding !== undefined && binding.rules !== null) this.#ledger.rules = binding.rules;
-    if (binding?.connected !== true) return;
+    if (binding === undefined) return;
+    // Also while it is disconnected: whom it is connected to next is judged by it.
     await this.#ledger.parts.read((session) => this.#ledger.unseen.load(session, binding.version));
+    if (!binding.connected) return;
     await this.#push.prepare();
     this.#prevent(TOKEN_NEEDED);
     this.#settleTypes();
@@ -139,6 +141,7 @@ export class SyncEngine implements LocalDataSync {
     this.#ledger.requireBinding();
     await this.#push.makeRetriesDue();
     if (this.#setAside.isNeeded) await this.#setAside.now();
+    this.#tryStopped();
     this.#retryNow.wake();
     await this.whenSynced();
     return this.#ledger.state;
@@ -159,6 +162,7 @@ export class SyncEngine implements LocalDataSync {
       await this.#setBinding({ paused: false });
       this.#failures = 0;
       this.#begin();
+      this.#tryStopped();
       this.#ledger.show();
     });
   }
@@ -338,6 +342,14 @@ export class SyncEngine implements LocalDataSync {
     this.#task = this.#run(peer, ending.signal).catch(this.#ledger.parts.onError);
   }
 
+  /** What the server refused for a reason that is no person's to decide may have passed: a person asks to try again. */
+  #tryStopped(): void {
+    const { contact } = this.#ledger;
+    if (contact.kind !== 'prevented' || contact.obstacle.status !== 'stopped') return;
+    this.#task = undefined;
+    this.#begin();
+  }
+
   async #endTask(): Promise<void> {
     this.#ending?.abort();
     this.#ending = undefined;
@@ -354,7 +366,7 @@ export class SyncEngine implements LocalDataSync {
         await this.#keepContact(peer, signal);
       } catch (error) {
         if (signal.aborted) break;
-        const wait = await this.#afterFailure(error);
+        const wait = await this.#afterFailure(error).catch((another: unknown) => this.#lose(another));
         if (wait === 'for-a-person') break;
         await this.#retryNow.wait(signal, wait);
       }
@@ -390,7 +402,6 @@ export class SyncEngine implements LocalDataSync {
   /** Milliseconds until the next try, where time alone may help. */
   async #afterFailure(error: unknown): Promise<number | 'for-a-person'> {
     const ledger = this.#ledger;
-    if (!(error instanceof TransportError) && !(error instanceof LocalDataError)) ledger.parts.onError(error);
     if (error instanceof TransportError && error.kind === 'cursor-expired') {
       const wasLinked = ledger.binding?.phase === 'linked';
       await ledger.parts.write((session) => beginSnapshot(session));
@@ -403,6 +414,13 @@ export class SyncEngine implements LocalDataSync {
       this.#prevent(obstacle);
       return 'for-a-person';
     }
+    return this.#lose(error);
+  }
+
+  /** Gives the milliseconds until the next try. */
+  #lose(error: unknown): number {
+    const ledger = this.#ledger;
+    if (!(error instanceof TransportError) && !(error instanceof LocalDataError)) ledger.parts.onError(error);
     this.#failures += 1;
     const asked = error instanceof TransportError ? (error.details.retryAfterMs ?? 0) : 0;
     const delay = Math.max(asked, this.#schedule.delay(this.#failures));
