@@ -146,6 +146,22 @@ function paths(): Json {
         parameters: queryParameters(snapshotQuerySchema),
       },
     },
+    '/metrics': {
+      get: {
+        operationId: 'metrics',
+        summary: 'Counters and gauges, as Prometheus reads them',
+        security: [],
+        responses: { 200: { description: 'OK', content: { 'text/plain': { schema: { type: 'string' } } } } },
+      },
+    },
+    '/openapi.json': {
+      get: {
+        operationId: 'openApi',
+        summary: 'This document',
+        security: [],
+        responses: { 200: { description: 'OK', content: { 'application/json': { schema: { type: 'object' } } } } },
+      },
+    },
     '/healthz': {
       get: {
         operationId: 'health',

@@ -6,7 +6,8 @@ export function performancePage(report: Report, isPutTogether: boolean): string 
   return `# Performance
 
 \`npm run bench\` measures all of this on the built engine and prints it; \`-- --json FILE\` keeps the figures with their raw
-samples, \`-- --only PART\` runs one part (open, writes, drain, seen, import, vscode, panel), \`-- --markdown FILE\` writes this page.
+samples, \`-- --only PART\` runs one part (open, writes, drain, seen, import, vscode, panel, sync, load), \`-- --with FILE\` takes over the figures of an earlier run, and
+\`-- --markdown FILE\` writes this page up to "What bounds them".
 A shared machine is noisy: trust ratios more than milliseconds.
 
 Measured on ${cpu}, ${cores} cores, ${memoryMb} MB, ${system}, Node ${node}, commit ${currentCommit()}, with ${load}
@@ -37,5 +38,13 @@ Medians throughout, unless a name says p99. Everything runs on directories on di
   which includes what the browser and its driver take.
 - **panel**: tasks above 50 ms on the thread of the Entities panel, its own (\`longest_own_task\`) and all, VS Code's window among
   them, and the longest time between two frames, while an import of 10,000 rows goes through into the type that it shows.
+- **sync**: the engine in a thread, the server in a process of its own, a real and durable Postgres, all on loopback and on the
+  same cores. Push: 10,000 changes recorded offline, from going online until all are acknowledged, five rounds. Snapshot: 100,000
+  entities into an empty database, with the stall of the main thread meanwhile. Seen: from the call on A until B's entities store
+  tells. Recovery: the time from the server's return after 60 s until nothing waits.
+- **load**: 100 spaces with ten waiting readers and two writers each, 500 changes a second for 60 s after five seconds of the same
+  (\`load_cold_p99_ms\`), in which code, connections and statements are new. A delivery is timed from before the push until the
+  reader has the change; each must come once and in order, or it is an error. The server's memory is that of its last ten
+  seconds, and its growth that since the 20th to 30th second. What asks is a lean client of its own, on the same two cores.
 `;
 }

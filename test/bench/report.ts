@@ -151,6 +151,13 @@ const TARGETS: readonly Target[] = [
     limit: constant(12),
   },
   {
+    what: 'longest stall of the main thread meanwhile',
+    asked: '≤ 50 ms',
+    measured: of('sync.snapshot100k_stall_ms'),
+    unit: 'ms',
+    limit: constant(50),
+  },
+  {
     what: 'change on A seen on B, p50',
     asked: '≤ 40 ms',
     measured: of('sync.seen_p50_ms'),
@@ -170,6 +177,13 @@ const TARGETS: readonly Target[] = [
     measured: of('sync.load_p99_ms'),
     unit: 'ms',
     limit: constant(500),
+  },
+  {
+    what: 'growth of the server’s memory under load',
+    asked: 'flat: ≤ 10 %',
+    measured: of('sync.load_memory_growth_mb'),
+    unit: 'MB',
+    limit: from('sync.load_memory_mb', (megabytes) => 0.1 * megabytes),
   },
   { what: 'errors under load', asked: '0', measured: of('sync.load_errors'), unit: '', limit: constant(0) },
   {
