@@ -11,6 +11,7 @@ import {
   temporaryDirectory,
 } from '../support/engine.ts';
 import { SECRET, makeTaskTypes, newSpace, openTasks, startServer, tokenFor, whenState } from '../support/sync.ts';
+import { VirtualClock } from '../support/virtual-clock.ts';
 
 type Server = Awaited<ReturnType<typeof startServer>>;
 
@@ -144,6 +145,37 @@ describe('push and pull', () => {
       await again();
       await whenState(a, ({ status }) => status === 'synced');
     }
+  });
+
+  it('wait as long as the server asks, and longer each time where it does not ask (scenario 13)', async () => {
+    let failure: Error | undefined;
+    const transports = {
+      busy: way((transport) => ({
+        info: (call) => {
+          if (failure !== undefined) throw failure;
+          return transport.info(call);
+        },
+      })),
+    };
+    const clock = new VirtualClock();
+    const a = await client({ transports, clock });
+    await a.sync.connect({ url: 'busy:server', token });
+    const delayAfter = async (next: Error): Promise<number> => {
+      failure = next;
+      const before = a.stores.sync.getState().nextTryAt;
+      if (before === null) await a.sync.goOffline().then(() => a.sync.goOnline());
+      else clock.advance(before - clock.now());
+      await whenState(a, ({ nextTryAt }) => nextTryAt !== null && nextTryAt > clock.now() && nextTryAt !== before);
+      return (a.stores.sync.getState().nextTryAt ?? 0) - clock.now();
+    };
+    assert.ok(
+      (await delayAfter(new TransportError('overloaded', 'Busy.', { status: 429, retryAfterMs: 42_000 }))) >= 42_000,
+    );
+    const unasked = new TransportError('overloaded', 'Busy.', { status: 503 });
+    const delays: number[] = [];
+    for (let time = 0; time < 12; time++) delays.push(await delayAfter(unasked));
+    assert.ok(Math.max(...delays) <= 10_000, `${delays.join(', ')}: a step is ten seconds at most`);
+    assert.ok(Math.max(...delays.slice(0, 2)) < Math.max(...delays.slice(-3)), `${delays.join(', ')} do not grow`);
   });
 
   it('know after a disconnect and a restart what the server had accepted and must have', async () => {
