@@ -85,6 +85,18 @@ export class PushLoop {
     ledger.troubles.markStale();
   }
 
+  /** Somebody wrote the changes table itself: what waits may begin anywhere by now. */
+  async lookAgain(): Promise<void> {
+    const [row] = await this.#ledger.parts.read((session) =>
+      session.run<{ first: number | null }>(
+        `SELECT min(c.seq) AS first FROM local_changes c WHERE c.processed_sync = false AND c.status = 'applied'`,
+      ),
+    );
+    if (row?.first === null || row?.first === undefined) return;
+    this.#release(row.first);
+    this.wake();
+  }
+
   noteCommitted(change: Change): void {
     if (change.status !== 'applied' || change.origin === 'remote') return;
     if (this.#ledger.isLocalOnly(change.entityType)) this.#ledger.noteLocalOnly();

@@ -476,7 +476,10 @@ export class SyncEngine implements LocalDataSync {
     for (const change of event.changes) this.#push.noteCommitted(change);
     const { failed, retrying, conflicted, blocked, applied } = event.counts;
     if (failed + retrying + conflicted + blocked > 0 || troubles.isAny) troubles.countSoon();
-    if (event.entityTypes !== undefined) this.#settleTypes();
+    if (event.entityTypes !== undefined) {
+      this.#settleTypes();
+      this.#inBackground(this.#push.lookAgain());
+    }
     if (this.#mayHaveKept(event)) troubles.countKeptSoon();
     this.#ledger.noteChanged(event.changes);
     if (event.entities.length > 0) this.#setAside.soon();
@@ -493,7 +496,11 @@ export class SyncEngine implements LocalDataSync {
   }
 
   #settleTypes(): void {
-    this.#types.settle().catch((error: unknown) => {
+    this.#inBackground(this.#types.settle());
+  }
+
+  #inBackground(work: Promise<unknown>): void {
+    work.catch((error: unknown) => {
       if (!this.#ledger.isClosed) this.#ledger.parts.onError(error);
     });
   }

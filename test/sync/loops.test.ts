@@ -178,6 +178,21 @@ describe('push and pull', () => {
     assert.ok(Math.max(...delays.slice(0, 2)) < Math.max(...delays.slice(-3)), `${delays.join(', ')} do not grow`);
   });
 
+  it('send what somebody has marked as unsent by SQL on the changes table', async () => {
+    const a = await connected();
+    await a.upsertEntity('Task', 't1', { title: 'sent' });
+    await a.sync.whenSynced();
+    const b = await connected();
+    await a.exec(`UPDATE local_changes SET processed_sync = false`);
+    await a.sync.whenSynced();
+    assert.deepEqual(
+      (await a.listChanges()).changes.map(({ status }) => status),
+      ['synced'],
+    );
+    await b.sync.whenSynced();
+    assert.equal((await b.listChanges()).changes.length, 0);
+  });
+
   it('know after a disconnect and a restart what the server had accepted and must have', async () => {
     let isPutBack = false;
     const transports = {
