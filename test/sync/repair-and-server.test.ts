@@ -520,6 +520,34 @@ describe('repairing beside a server', () => {
       const refused = hasCode('CHANGE_NOT_ALLOWED', /What the server has was taken instead/);
       await assert.rejects(a.undoChange(givenUp.id), refused);
     });
+
+    it('of a change behind one that a conflict settled takes out what it wrote, and leaves what the other side brought in', async () => {
+      const rules = { Task: { conflicts: 'manual' } } as const;
+      const a = await connected(rules);
+      await a.upsertEntity('Task', 't1', { title: 'base', settings: { kept: 1, own: 1 } });
+      await a.sync.whenSynced();
+      const b = await connected(rules);
+      await a.sync.goOffline();
+      await a.upsertEntity('Task', 't1', { settings: { kept: 1, own: 2 } });
+      await a.upsertEntity('Task', 't1', { settings: { kept: 1, own: 3, later: true } });
+      await b.upsertEntity('Task', 't1', { settings: { kept: 1, own: 1, theirs: 1 } });
+      await b.sync.whenSynced();
+      await a.sync.goOnline();
+      await a.sync.whenSynced();
+      const [conflict] = await a.sync.conflicts();
+      assert.ok(conflict !== undefined);
+      await a.sync.resolve(conflict.id, { data: { settings: { kept: 1, own: 2, theirs: 1 } } });
+      await a.sync.whenSynced();
+      assert.deepEqual((await task(a))?.['settings'], { kept: 1, own: 3, later: true, theirs: 1 });
+      const behind = (await changesOf(a, 't1'))[2];
+      assert.deepEqual([behind?.origin, behind?.status, behind?.conflict], ['local', 'synced', null]);
+      assert.ok(behind !== undefined);
+      await a.undoChange(behind.id);
+      assert.deepEqual((await task(a))?.['settings'], { kept: 1, own: 2, theirs: 1 });
+      await a.sync.whenSynced();
+      await b.sync.whenSynced();
+      assert.deepEqual(await task(b), await task(a));
+    });
   });
 
   describe('a remote change that is set aside', () => {
