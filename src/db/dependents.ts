@@ -6,12 +6,14 @@ import { columnOfKey, keyColumn } from './entity-types.ts';
 import { CARRIED_CHANGES } from './move-changes.ts';
 import type { RepairContext } from './repair-context.ts';
 import { asArray, quoteIdentifier } from './sql-values.ts';
+import { membersTogether, transactionsOf } from './transaction-units.ts';
 
 export const LISTED_DEPENDENTS = 100;
 
 /**
  * What cannot stand without the given changes: what waits for an entity they create, what refers to one by a foreign
- * key, and, after an insert, everything later in its lane.
+ * key, and, after an insert, everything later in its lane; each with the whole of its transaction. Refused where the server
+ * has another of such a transaction.
  */
 export async function dependentsOf(
   context: RepairContext,
@@ -22,7 +24,8 @@ export async function dependentsOf(
   for (;;) {
     const reached = await followLanes(context, gone);
     const referring = await referringChanges(context, reached);
-    const grown = [...new Set([...reached, ...referring])];
+    const members = await followTransactions(context, own, [...reached, ...referring]);
+    const grown = [...new Set([...reached, ...referring, ...members])];
     if (grown.length === gone.length) break;
     gone = grown;
   }
@@ -45,6 +48,18 @@ async function followLanes(context: RepairContext, seqs: readonly number[]): Pro
     [asArray(seqs)],
   );
   return rows.map((row) => row.seq);
+}
+
+/** The others of the transactions that were reached. The given changes are whole ones already. */
+async function followTransactions(
+  context: RepairContext,
+  own: readonly number[],
+  reached: readonly number[],
+): Promise<number[]> {
+  const known = new Set(own);
+  const others = reached.filter((seq) => !known.has(seq));
+  const members = await membersTogether(context, await transactionsOf(context, others));
+  return members.map(({ seq }) => seq);
 }
 
 /** Applied changes that made an entity refer to one which the given inserts made. */

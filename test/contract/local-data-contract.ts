@@ -761,6 +761,23 @@ export function describeLocalData(name: string, open: OpenForContract): void {
         assert.deepEqual([(await latest(parent)).status, (await latest(child)).status], ['discarded', 'discarded']);
         assert.equal(await data.getEntity('Project', project), undefined);
       });
+
+      it('discard with what stands on it takes the whole of a transaction along that it reaches', async () => {
+        const [project, task] = [unique('stood-on'), unique('standing')];
+        await data.upsertEntity('Counter', '7001', { n: 1 });
+        const parent = await settled('Project', project, 'insert', { name: project });
+        const { changes } = await data.transaction((tx) => {
+          tx.upsertEntity('Counter', '7001', { n: 2 });
+          tx.upsertEntity('Task', task, { title: 'a', project_id: project });
+        });
+        const { dependents, dependentsTotal } = await data.previewDiscard(parent.id);
+        assert.deepEqual([dependents.map(({ id }) => id), dependentsTotal], [changes.map(({ id }) => id), 2]);
+        await data.discardChange(parent.id, { withDependents: true });
+        await data.whenIdle();
+        for (const change of changes) assert.equal((await latest(change)).status, 'discarded');
+        assert.equal((await data.getEntity('Counter', '7001'))?.['n'], 1);
+        assert.equal(await data.getEntity('Task', task), undefined);
+      });
     });
 
     describe('undoing', () => {
