@@ -488,6 +488,23 @@ describe('repairing beside a server', () => {
       letThrough();
     });
 
+    it('neither waits longer while others write all the time', async () => {
+      const clock = new VirtualClock();
+      const { a, hold, letThrough } = await held({ clock });
+      const change = await hold({ title: 'mine' });
+      const enough = new AbortController();
+      const writing = (async () => {
+        for (let n = 0; !enough.signal.aborted; n++) await a.upsertEntity('Task', 't2', { title: `title ${n}` });
+      })();
+      const discarding = assert.rejects(a.discardChange(change.id), hasCode('SENDING_IN_DOUBT', /no answer has come/));
+      await a.query('SELECT 1');
+      clock.advance(10_000);
+      await discarding;
+      enough.abort();
+      await writing;
+      letThrough();
+    });
+
     it('both are refused at once while there is no contact, also for the others of a transaction', async () => {
       const a = await connected();
       await a.sync.setNetworkConditions({ lostAnswers: 1 });
