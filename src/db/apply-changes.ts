@@ -402,7 +402,10 @@ export async function releaseBlocked(
   }
 }
 
-/** Changes that failed because an entity was missing are tried again once it has appeared. */
+/**
+ * Changes that failed because an entity was missing are tried again once it has appeared, and so are those that wait for
+ * one of its inserts, whichever way it came.
+ */
 export async function retryAwaiting(
   session: Session,
   appeared: readonly { readonly entityType: string; readonly entityId: string }[],
@@ -410,12 +413,29 @@ export async function retryAwaiting(
   now: number,
 ): Promise<void> {
   if (appeared.length === 0) return;
+  const names = appeared.map(({ entityType, entityId }) => ({ t: entityType, e: entityId }));
   const move = {
     from: 'failed' as const,
     set: 'error = NULL, failure = NULL, attempts = 0',
     using: 'jsonb_to_recordset($1::jsonb) AS a(t text, e text)',
     where: `c.failure->'awaits'->>'entityType' = a.t AND c.failure->'awaits'->>'entityId' = a.e`,
-    params: [appeared.map(({ entityType, entityId }) => ({ t: entityType, e: entityId }))],
+    params: [names],
   };
   await moveChanges(session, move, draft, { now, paused: false });
+  // Looked up from the inserts on: however many wait behind other changes, they are not read.
+  const inserts = await session.run<{ seq: number }>(
+    `SELECT p.seq FROM jsonb_to_recordset($1::jsonb) AS a(t text, e text)
+     CROSS JOIN LATERAL (SELECT l.seq FROM local_changes l
+       WHERE l.entity_type = a.t AND l.entity_id = a.e AND l.operation = 'insert' OFFSET 0) p
+     WHERE EXISTS (SELECT FROM local_changes c WHERE c.blocked_by = p.seq)`,
+    [names],
+  );
+  if (inserts.length === 0) return;
+  const waiting = {
+    from: 'blocked' as const,
+    set: 'blocked_by = NULL, failure = NULL',
+    where: `c.blocked_by = ANY($1::bigint[]) AND c.failure->'awaits' IS NOT NULL AND ${isLocalStage('c')}`,
+    params: [`{${inserts.map(({ seq }) => seq).join(',')}}`],
+  };
+  await moveChanges(session, waiting, draft, { now, paused: false });
 }

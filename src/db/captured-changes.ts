@@ -35,7 +35,7 @@ export async function publishCaptured(
       else draft.entityUpdated(change.entityType, change.entityId, entity);
     }
   }
-  if (commits.counts.failed > 0) {
+  if (commits.stuck > 0) {
     await retryAwaiting(
       session,
       changes.filter((change) => change.operation === 'insert'),

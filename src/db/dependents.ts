@@ -2,16 +2,18 @@
 import type { Change } from '../protocol/changes.ts';
 import { LocalDataError } from '../protocol/errors.ts';
 import { type ChangeRow, allColumns, isPushStage, toChange } from './change-row.ts';
-import { keyColumn } from './entity-types.ts';
+import { columnOfKey, keyColumn } from './entity-types.ts';
 import { CARRIED_CHANGES } from './move-changes.ts';
 import type { RepairContext } from './repair-context.ts';
 import { asArray, quoteIdentifier } from './sql-values.ts';
+import { membersTogether, transactionsOf } from './transaction-units.ts';
 
 export const LISTED_DEPENDENTS = 100;
 
 /**
  * What cannot stand without the given changes: what waits for an entity they create, what refers to one by a foreign
- * key, and, after an insert, everything later in its lane.
+ * key, and, after an insert, everything later in its lane; each with the whole of its transaction. Refused where the server
+ * has another of such a transaction.
  */
 export async function dependentsOf(
   context: RepairContext,
@@ -22,7 +24,8 @@ export async function dependentsOf(
   for (;;) {
     const reached = await followLanes(context, gone);
     const referring = await referringChanges(context, reached);
-    const grown = [...new Set([...reached, ...referring])];
+    const members = await followTransactions(context, own, [...reached, ...referring]);
+    const grown = [...new Set([...reached, ...referring, ...members])];
     if (grown.length === gone.length) break;
     gone = grown;
   }
@@ -47,14 +50,26 @@ async function followLanes(context: RepairContext, seqs: readonly number[]): Pro
   return rows.map((row) => row.seq);
 }
 
+/** The others of the transactions that were reached. The given changes are whole ones already. */
+async function followTransactions(
+  context: RepairContext,
+  own: readonly number[],
+  reached: readonly number[],
+): Promise<number[]> {
+  const known = new Set(own);
+  const others = reached.filter((seq) => !known.has(seq));
+  const members = await membersTogether(context, await transactionsOf(context, others));
+  return members.map(({ seq }) => seq);
+}
+
 /** Applied changes that made an entity refer to one which the given inserts made. */
 async function referringChanges(context: RepairContext, seqs: readonly number[]): Promise<number[]> {
   const found: number[] = [];
   for (const parent of context.entityTypes.all()) {
     for (const child of context.entityTypes.all()) {
       for (const foreignKey of child.foreignKeys) {
-        const [column] = foreignKey.columns;
-        if (foreignKey.referencedTable !== parent.sqlTable || column === undefined) continue;
+        const column = columnOfKey(foreignKey, parent);
+        if (column === undefined) continue;
         const rows = await context.session.run<{ seq: number }>(
           `SELECT c.seq FROM local_changes p
            JOIN ${child.sqlTable} t ON t.${quoteIdentifier(column)}::text = p.entity_id

@@ -2,7 +2,6 @@
 // leaves what depends on it standing alone: it is refused, with a list, or takes that along when told to.
 import type { Change } from '../protocol/changes.ts';
 import type { DiscardPreview } from '../protocol/engine.ts';
-import { SYNC_LIMITS } from '../protocol/sync.ts';
 import { releaseBlocked } from './apply-changes.ts';
 import { type ChangeRow, allColumns, toChange } from './change-row.ts';
 import { requireChange } from './changes-table.ts';
@@ -12,9 +11,10 @@ import { refuseInDoubt } from './in-doubt.ts';
 import { type Lane, readLane, stateBefore } from './lane-states.ts';
 import { moveChanges } from './move-changes.ts';
 import { RESET } from './repair-changes.ts';
-import { type RepairContext, alreadySent, isOnServer, notAllowed, refuseDone, refuseRemote } from './repair-context.ts';
+import { type RepairContext, notAllowed, refuseDone, refuseRemote } from './repair-context.ts';
 import { asRefused, currentEntity, entityWithout, placeInLane, takeBack } from './replay-lane.ts';
 import { asArray } from './sql-values.ts';
+import { membersTogether } from './transaction-units.ts';
 
 export async function previewDiscard(context: RepairContext, id: string): Promise<DiscardPreview> {
   const change = await requireChange(context.session, id, context);
@@ -24,7 +24,11 @@ export async function previewDiscard(context: RepairContext, id: string): Promis
   const before = await currentEntity(context, change);
   const after = await entityWithout(context, change, members, before);
   const others = members.filter((member) => member.id !== id).slice(0, LISTED_DEPENDENTS);
-  return { change, members: others, dependents: listed, dependentsTotal: total, before, after };
+  const listedMembers = await changesBySeq(
+    context,
+    others.map(({ seq }) => seq),
+  );
+  return { change, members: listedMembers, dependents: listed, dependentsTotal: total, before, after };
 }
 
 /** Runs within the caller's transaction; throws HAS_DEPENDENTS rather than leaving anything standing alone. */
@@ -114,21 +118,9 @@ async function laneToRestoreIn(context: RepairContext, member: Change): Promise<
   return { ...lane, start: await currentEntity(context, member) };
 }
 
-/**
- * A transaction's members that can be discarded together, or the change alone. One that the server has cannot; one that was
- * too large for a push went in pieces, and of those the server has none beyond its own.
- */
+/** A change with the others of its transaction that go with it. */
 async function unitOf(context: RepairContext, change: Change): Promise<Change[]> {
-  if (change.transactionId === null) return [change];
-  const rows = await context.session.run<ChangeRow & { there: boolean }>(
-    `SELECT ${allColumns('c')}, ${isOnServer('c')} AS there FROM local_changes c
-     WHERE c.transaction_id = $1 AND c.status <> 'discarded' AND c.origin <> 'remote' ORDER BY c.seq`,
-    [change.transactionId],
-  );
-  const there = rows.find((row) => row.there);
-  if (there !== undefined && rows.length <= SYNC_LIMITS.changes)
-    throw alreadySent(toChange(there, context), 'discarded');
-  return rows.filter(({ status }) => status !== 'synced').map((row) => toChange(row, context));
+  return change.transactionId === null ? [change] : membersTogether(context, [change.transactionId]);
 }
 
 async function discardedUnit(context: RepairContext, change: Change): Promise<Change[]> {

@@ -3,6 +3,7 @@
 import type { Change } from '../protocol/changes.ts';
 import type { UndoImportReport } from '../protocol/engine.ts';
 import { LocalDataError } from '../protocol/errors.ts';
+import { releaseBlocked } from './apply-changes.ts';
 import { aimAt, aimAtAll } from './capture.ts';
 import { type ChangeRow, allColumns, isPushStage, lightColumns, toChange } from './change-row.ts';
 import { LISTED_DEPENDENTS, sideEffects } from './dependents.ts';
@@ -49,6 +50,7 @@ export async function undoImport(context: RepairContext, label: string): Promise
     };
     undone += await moveChanges(session, move, draft, context);
   }
+  await releaseWaiting(context, label);
   await refuseImportSideEffects(context, label);
   await session.run(`UPDATE local_data.imports SET undone_at = $2 WHERE label = $1`, [label, now]);
   return { label, undone };
@@ -178,6 +180,21 @@ function importHasDependents(label: string, listed: readonly Change[], total: nu
     'HAS_DEPENDENTS',
     `Import "${label}" cannot be undone: ${total} later change${total === 1 ? ' stands' : 's stand'} on it: ${names.join(', ')}${total > 3 ? ', …' : ''}. Discard those first.`,
     { label, dependents: listed.map((change) => change.id), total },
+  );
+}
+
+/** What waited for an entity that it was to bring is tried again: it may be there by another way, or come by one. */
+async function releaseWaiting({ session, draft, now }: RepairContext, label: string): Promise<void> {
+  const heads = await session.run<{ seq: number }>(
+    `SELECT i.seq FROM local_changes i WHERE i.label = $1 AND i.status = 'discarded'
+       AND EXISTS (SELECT FROM local_changes c WHERE c.blocked_by = i.seq)`,
+    [label],
+  );
+  await releaseBlocked(
+    session,
+    heads.map(({ seq }) => seq),
+    draft,
+    now,
   );
 }
 

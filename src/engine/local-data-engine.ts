@@ -540,7 +540,8 @@ export class LocalDataEngine implements LocalData {
       } catch (error) {
         if (!LocalDataError.isCode(error, 'SENDING_IN_DOUBT')) throw error;
         const isSettled = (): boolean => this.#committed !== seen;
-        if (!(await this.#sync.whenSettled(isSettled, timeLeft()))) throw error;
+        // While others write there is always a commit since: only the time ends the waiting then.
+        if (timeLeft() <= 0 || !(await this.#sync.whenSettled(isSettled, timeLeft()))) throw error;
       }
     }
   }

@@ -1,10 +1,10 @@
 // Records the change that undoes one which has taken effect, here or on the server, whoever made it. What happened stays
 // in the history; a member of a transaction is undone with all of it, newest first, as one transaction.
-import type { Change, Entity, JsonObject } from '../protocol/changes.ts';
+import type { Change, Entity, JsonObject, JsonValue } from '../protocol/changes.ts';
 import { isWaiting } from '../protocol/changes.ts';
 import { sameJson } from '../protocol/canonical-json.ts';
 import { LocalDataError } from '../protocol/errors.ts';
-import { type ChangeRow, allColumns, lightColumns, toChange } from '../db/change-row.ts';
+import { type ChangeRow, type Rebased, allColumns, lightColumns, toChange } from '../db/change-row.ts';
 import { requireChange } from '../db/changes-table.ts';
 import { CommitDraft } from '../db/commit-log.ts';
 import { hasDependents, sideEffects } from '../db/dependents.ts';
@@ -73,11 +73,47 @@ function asMember(context: UndoContext, change: Change, { rebased }: ChangeRow):
   const { conflict, data, previous } = change;
   if (rebased === null && change.status === 'synced' && (conflict?.resolution ?? null) !== null)
     return { change, effect: null, before: null };
-  const { operation, data: written } = effectOf({ ...change, rebased });
+  const settled = conflict === null ? null : rebased;
+  const { operation, data: written } = effectOf({ ...change, rebased: settled });
   // What a trigger changed beside them is the trigger's to change again; a document's fields are all its own.
   const isTable = context.entityTypes.get(change.entityType)?.kind === 'table';
-  const fields = Object.keys((rebased === null && isTable ? data : written) ?? {});
-  return { change, effect: { operation, fields }, before: rebased === null ? previous : (conflict?.theirs ?? null) };
+  const fields = Object.keys((settled === null && isTable ? data : written) ?? {});
+  const before = conflict !== null && settled !== null ? conflict.theirs : beneath(previous, written, rebased);
+  return { change, effect: { operation, fields }, before };
+}
+
+/**
+ * What was there before a change that was sent as another than it was made, without a conflict of its own: as the whole of
+ * its entity, or on what was settled beneath it, of which `previous` does not know yet.
+ */
+function beneath(previous: Entity | null, written: JsonObject | null, sentAs: Rebased | null): Entity | null {
+  if (previous === null || sentAs === null) return previous;
+  const before: JsonObject = { ...previous };
+  for (const [field, value] of Object.entries(written ?? {})) {
+    const was = takenOut(sentAs.data?.[field], value, previous[field]);
+    if (was !== undefined) before[field] = was;
+  }
+  return before;
+}
+
+/** A value without what `mine` made of `was`; what others have brought into an object stays. Undefined is not there. */
+function takenOut(
+  value: JsonValue | undefined,
+  mine: JsonValue | undefined,
+  was: JsonValue | undefined,
+): JsonValue | undefined {
+  if (sameJson(mine, was)) return value;
+  if (!isObject(value) || !isObject(mine) || !isObject(was)) return was;
+  const left: JsonObject = {};
+  for (const key of new Set([...Object.keys(value), ...Object.keys(was)])) {
+    const one = takenOut(value[key], mine[key], was[key]);
+    if (one !== undefined) left[key] = one;
+  }
+  return left;
+}
+
+function isObject(value: JsonValue | undefined): value is JsonObject {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
 /** By `seq` of what is undone, the id of the change that undoes it. What another must go before is tried after it. */

@@ -10,6 +10,7 @@ import type { Parameter, Session } from '../db/database.ts';
 import { type EntityName, effectOf } from '../db/entity-bases.ts';
 import type { EntityTypes } from '../db/entity-types.ts';
 import { moveChanges } from '../db/move-changes.ts';
+import { IN_PIECES } from '../db/transaction-units.ts';
 import { holdBehindStuck, parentsOf } from './hold-changes.ts';
 
 export interface PushContext {
@@ -74,9 +75,6 @@ export interface PushBatch {
 const READ_BYTES = 16 * 1024 * 1024;
 /** Of a pushed change beside its data. */
 const ENVELOPE_BYTES = 400;
-
-/** What a change says whose transaction is larger than a push. */
-const IN_PIECES = 'its transaction is too large for one push and was sent in pieces';
 
 /** A list of values, because names would be half of what crosses; read by {@link toQueued}. */
 const QUEUED = `json_build_array(c.seq, c.id, c.entity_type, c.entity_id, c.operation, c.data,

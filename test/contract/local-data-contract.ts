@@ -291,6 +291,40 @@ export function describeLocalData(name: string, open: OpenForContract): void {
         await data.whenIdle();
         assert.equal((await latest(failed)).status, 'applied');
       });
+
+      it('a child waits no longer for a parent that has appeared by another way than the insert it waited for', async () => {
+        const [parent, child] = [unique('parent'), unique('child')];
+        const failed = await settled('Project', parent, 'insert', {});
+        const waiting = await settled('Task', child, 'insert', { title: 'a', project_id: parent });
+        assert.deepEqual([waiting.status, waiting.blockedBy], ['blocked', failed.seq]);
+        await data.exec(`INSERT INTO projects (id, name) VALUES ('${parent}', '${parent}')`);
+        await data.whenIdle();
+        assert.equal((await latest(waiting)).status, 'applied');
+      });
+
+      it('a parent is known by the column that refers to its key, and not by others of the foreign key', async () => {
+        await data.exec(`
+          CREATE TABLE areas (id text PRIMARY KEY, region text NOT NULL, code text UNIQUE, UNIQUE (region, id));
+          CREATE TABLE plots (id text PRIMARY KEY, region text, area_id text, code text REFERENCES areas (code),
+            FOREIGN KEY (region, area_id) REFERENCES areas (region, id));`);
+        await data.registerEntityType({ entityType: 'Area', table: 'areas' });
+        await data.registerEntityType({ entityType: 'Plot', table: 'plots' });
+        const area = await settled('Area', 'a1', 'insert', {});
+        const plot = await settled('Plot', 'p1', 'insert', { region: 'north', area_id: 'a1' });
+        assert.deepEqual([plot.status, plot.blockedBy], ['blocked', area.seq]);
+        assert.deepEqual(plot.failure?.awaits, { entityType: 'Area', entityId: 'a1' });
+        await data.editChange(area.id, { region: 'north', code: 'c1' });
+        await data.whenIdle();
+        assert.equal((await latest(plot)).status, 'applied');
+        const { dependents } = await data.previewDiscard(area.id);
+        assert.deepEqual(
+          dependents.map(({ id }) => id),
+          [plot.id],
+        );
+        // By its code no area can be told: it is no area's id.
+        const byCode = await settled('Plot', 'p2', 'insert', { code: 'nowhere' });
+        assert.deepEqual([byCode.failure?.code, byCode.failure?.awaits], ['23503', undefined]);
+      });
     });
 
     describe('the entity API', () => {
@@ -761,6 +795,23 @@ export function describeLocalData(name: string, open: OpenForContract): void {
         assert.deepEqual([(await latest(parent)).status, (await latest(child)).status], ['discarded', 'discarded']);
         assert.equal(await data.getEntity('Project', project), undefined);
       });
+
+      it('discard with what stands on it takes the whole of a transaction along that it reaches', async () => {
+        const [project, task] = [unique('stood-on'), unique('standing')];
+        await data.upsertEntity('Counter', '7001', { n: 1 });
+        const parent = await settled('Project', project, 'insert', { name: project });
+        const { changes } = await data.transaction((tx) => {
+          tx.upsertEntity('Counter', '7001', { n: 2 });
+          tx.upsertEntity('Task', task, { title: 'a', project_id: project });
+        });
+        const { dependents, dependentsTotal } = await data.previewDiscard(parent.id);
+        assert.deepEqual([dependents.map(({ id }) => id), dependentsTotal], [changes.map(({ id }) => id), 2]);
+        await data.discardChange(parent.id, { withDependents: true });
+        await data.whenIdle();
+        for (const change of changes) assert.equal((await latest(change)).status, 'discarded');
+        assert.equal((await data.getEntity('Counter', '7001'))?.['n'], 1);
+        assert.equal(await data.getEntity('Task', task), undefined);
+      });
     });
 
     describe('undoing', () => {
@@ -908,6 +959,23 @@ export function describeLocalData(name: string, open: OpenForContract): void {
         await data.whenIdle();
         assert.equal(await data.getEntity('Counter', '101'), undefined);
         assert.equal((await data.listImports()).find(({ label }) => label === report.label)?.undone, true);
+      });
+
+      it('lets go what waited for a row of it when it is undone, which goes on once that entity is there', async () => {
+        const [project, task] = [unique('imported'), unique('waiting')];
+        const file = join(directory, 'projects.jsonl');
+        await writeFile(file, JSON.stringify({ id: project, name: null }));
+        const { label } = await data.importEntities({ file, entityType: 'Project' });
+        await data.whenIdle();
+        const waiting = await settled('Task', task, 'insert', { title: 'a', project_id: project });
+        assert.equal(waiting.status, 'blocked');
+        await data.undoImport(label);
+        await data.whenIdle();
+        const alone = await latest(waiting);
+        assert.deepEqual([alone.status, alone.blockedBy, alone.failure?.code], ['failed', null, '23503']);
+        await data.upsertEntity('Project', project, { name: project });
+        await data.whenIdle();
+        assert.equal((await latest(waiting)).status, 'applied');
       });
 
       it('stops when it is told to, and keeps and lists what was recorded until then', async () => {

@@ -389,6 +389,42 @@ describe('repairing beside a server', () => {
     await assert.rejects(a.discardChange(taken.id), hasCode('CHANGE_NOT_ALLOWED', /taken instead/));
   });
 
+  it('a discard takes back of a transaction that went in pieces, because of its bytes, what the server has refused', async () => {
+    validate = ({ after }) =>
+      after?.['id'] === 't2' && after['title'] !== 'base' ? { reason: 'Not this one.', field: 'title' } : null;
+    const a = await connected();
+    await a.exec(`INSERT INTO tasks (id, title) SELECT 't' || i, 'base' FROM generate_series(0, 9) i`);
+    await a.sync.whenSynced();
+    await a.exec(`UPDATE tasks SET title = repeat('long', 150000)`);
+    await a.sync.whenSynced();
+    const [refused, ...others] = (await a.listChanges({ status: 'failed' })).changes;
+    assert.deepEqual([refused?.entityId, others], ['t2', []]);
+    assert.ok(refused !== undefined);
+    assert.deepEqual((await a.previewDiscard(refused.id)).members, []);
+    assert.equal((await a.discardChange(refused.id)).status, 'discarded');
+    assert.equal((await task(a, 't2'))?.['title'], 'base');
+    assert.equal((await a.listChanges({ status: 'synced' })).changes.length, 19);
+  });
+
+  it('a discard with what stands on it is refused where the server has another change of a transaction it reaches', async () => {
+    const a = await connected({ Project: { sync: false }, Task: { sync: false } });
+    await a.registerEntityType({ entityType: 'Note' });
+    await a.upsertEntity('Project', 'p1', { name: 'One' });
+    await a.transaction((tx) => {
+      tx.upsertEntity('Task', 't1', { title: 'child', project_id: 'p1' });
+      tx.upsertEntity('Note', 'n1', { text: 'with it' });
+    });
+    await a.sync.whenSynced();
+    const [[parent], [note]] = [await changesOf(a, 'p1'), await changesOf(a, 'n1')];
+    assert.equal(note?.status, 'synced');
+    assert.ok(parent !== undefined);
+    const before = (await a.listChanges()).changes;
+    const refused = hasCode('ALREADY_SENT', /insert of Note "n1"\) is on the server/);
+    await assert.rejects(a.discardChange(parent.id, { withDependents: true }), refused);
+    assert.deepEqual((await a.listChanges()).changes, before);
+    assert.equal((await task(a))?.['project_id'], 'p1');
+  });
+
   describe('of a change that has left and whose answer has not come', () => {
     it('a discard waits for it, and is refused where the server has applied it', async () => {
       const { a, hold, letThrough } = await held();
@@ -449,6 +485,23 @@ describe('repairing beside a server', () => {
       await discarding;
       assert.equal((await latest(a, change)).status, 'applied');
       assert.equal((await task(a))?.['title'], 'mine');
+      letThrough();
+    });
+
+    it('neither waits longer while others write all the time', async () => {
+      const clock = new VirtualClock();
+      const { a, hold, letThrough } = await held({ clock });
+      const change = await hold({ title: 'mine' });
+      const enough = new AbortController();
+      const writing = (async () => {
+        for (let n = 0; !enough.signal.aborted; n++) await a.upsertEntity('Task', 't2', { title: `title ${n}` });
+      })();
+      const discarding = assert.rejects(a.discardChange(change.id), hasCode('SENDING_IN_DOUBT', /no answer has come/));
+      await a.query('SELECT 1');
+      clock.advance(10_000);
+      await discarding;
+      enough.abort();
+      await writing;
       letThrough();
     });
 
@@ -519,6 +572,34 @@ describe('repairing beside a server', () => {
       assert.equal((await task(a, kept.entityId))?.['title'], 'theirs');
       const refused = hasCode('CHANGE_NOT_ALLOWED', /What the server has was taken instead/);
       await assert.rejects(a.undoChange(givenUp.id), refused);
+    });
+
+    it('of a change behind one that a conflict settled takes out what it wrote, and leaves what the other side brought in', async () => {
+      const rules = { Task: { conflicts: 'manual' } } as const;
+      const a = await connected(rules);
+      await a.upsertEntity('Task', 't1', { title: 'base', settings: { kept: 1, own: 1 } });
+      await a.sync.whenSynced();
+      const b = await connected(rules);
+      await a.sync.goOffline();
+      await a.upsertEntity('Task', 't1', { settings: { kept: 1, own: 2 } });
+      await a.upsertEntity('Task', 't1', { settings: { kept: 1, own: 3, later: true } });
+      await b.upsertEntity('Task', 't1', { settings: { kept: 1, own: 1, theirs: 1 } });
+      await b.sync.whenSynced();
+      await a.sync.goOnline();
+      await a.sync.whenSynced();
+      const [conflict] = await a.sync.conflicts();
+      assert.ok(conflict !== undefined);
+      await a.sync.resolve(conflict.id, { data: { settings: { kept: 1, own: 2, theirs: 1 } } });
+      await a.sync.whenSynced();
+      assert.deepEqual((await task(a))?.['settings'], { kept: 1, own: 3, later: true, theirs: 1 });
+      const behind = (await changesOf(a, 't1'))[2];
+      assert.deepEqual([behind?.origin, behind?.status, behind?.conflict], ['local', 'synced', null]);
+      assert.ok(behind !== undefined);
+      await a.undoChange(behind.id);
+      assert.deepEqual((await task(a))?.['settings'], { kept: 1, own: 2, theirs: 1 });
+      await a.sync.whenSynced();
+      await b.sync.whenSynced();
+      assert.deepEqual(await task(b), await task(a));
     });
   });
 

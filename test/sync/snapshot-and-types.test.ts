@@ -650,6 +650,25 @@ describe('snapshots and entity types', () => {
       assert.deepEqual({ refused, missing }, { refused: 0, missing: 1 });
     });
 
+    it('keeps a missing entity whose edit here is undone, with what it said before', async () => {
+      const own = await resettable();
+      const a = await connectTo(own.url);
+      await a.upsertEntity('Task', 't1', { title: 'old', priority: 1 });
+      await a.sync.whenSynced();
+      await own.reset();
+      await startAnew(a, own.url);
+      const edit = await a.recordChange('Task', 't1', 'update', { title: 'new' });
+      await a.whenIdle();
+      await a.sync.whenSynced();
+      const b = await connectTo(own.url);
+      assert.deepEqual(await titlesAt(b), { t1: 'new' });
+      const undo = await a.undoChange(edit.id);
+      assert.deepEqual([undo.operation, undo.data], ['update', { title: 'old' }]);
+      await bothSynced(a, b);
+      for (const data of [a, b])
+        assert.partialDeepStrictEqual(await data.getEntity('Task', 't1'), { title: 'old', priority: 1 });
+    });
+
     it('asks on after a restart, and what was changed before contact is sent whole', async () => {
       const own = await resettable();
       const directory = temporaryDirectory();
