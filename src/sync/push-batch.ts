@@ -267,25 +267,25 @@ function bytesOf(change: QueuedChange): number {
   return Buffer.byteLength(JSON.stringify(effectOf(change).data)) + ENVELOPE_BYTES;
 }
 
-/** Lanes that begin with an insert, end with a delete, and of which nothing has ever left. */
+/** Lanes that begin with an insert, end with a delete, and of which nothing has ever left or has to go with others. */
 async function cancelOut(
   context: PushContext,
   changes: readonly QueuedChange[],
 ): Promise<{ readonly kept: QueuedChange[]; readonly cancelled: EntityName[] }> {
-  const lanes = Map.groupBy(
-    changes.filter((change) => change.transactionId === null || isAlone(change, changes)),
-    laneOf,
-  );
+  const members = Map.groupBy(changes, ({ transactionId }) => transactionId);
+  // A member of a larger transaction is sent with the others; a statement that stands for itself may be cancelled out.
+  const isAlone = ({ transactionId }: QueuedChange): boolean =>
+    transactionId === null || members.get(transactionId)?.length === 1;
   const gone: number[] = [];
   const names: EntityName[] = [];
-  for (const lane of lanes.values()) {
+  for (const lane of Map.groupBy(changes, laneOf).values()) {
     const [first] = lane;
     const isCancelled =
       lane.length > 1 &&
       first?.operation === 'insert' &&
       first.baseVersion === 0 &&
       lane.at(-1)?.operation === 'delete';
-    if (!isCancelled || lane.some(({ wasInDoubt }) => wasInDoubt)) continue;
+    if (!isCancelled || !lane.every((change) => isAlone(change) && !change.wasInDoubt)) continue;
     gone.push(...lane.map(({ seq }) => seq));
     names.push({ entityType: first.entityType, entityId: first.entityId });
   }
@@ -303,11 +303,6 @@ async function cancelOut(
   );
   const cancelled = new Set(gone);
   return { kept: changes.filter(({ seq }) => !cancelled.has(seq)), cancelled: names };
-}
-
-/** A member of a larger transaction is sent with the others; a statement that stands for itself may be cancelled out. */
-function isAlone(change: QueuedChange, changes: readonly QueuedChange[]): boolean {
-  return changes.filter((other) => other.transactionId === change.transactionId).length === 1;
 }
 
 function toPushed(changes: readonly QueuedChange[], entityTypes: EntityTypes): PushedChange[] {

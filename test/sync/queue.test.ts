@@ -1,0 +1,76 @@
+// What of the queue goes, waits, stays or cancels out, with the real engine, the real server and real HTTP.
+import assert from 'node:assert/strict';
+import type { LocalDataEngine } from '../support/engine.ts';
+import { SECRET, newSpace, openTasks, startServer, tokenFor } from '../support/sync.ts';
+
+type Server = Awaited<ReturnType<typeof startServer>>;
+type Rules = Parameters<LocalDataEngine['sync']['setRules']>[0];
+
+describe('the queue of a push', () => {
+  let server: Server;
+  let token: string;
+  let isStrict = true;
+  const opened: LocalDataEngine[] = [];
+
+  before(async () => {
+    server = await startServer({
+      memory: true,
+      secret: SECRET,
+      validate: ({ after }) =>
+        isStrict && after?.['name'] === 'forbidden' ? { reason: 'That is not allowed.' } : null,
+    });
+  });
+  after(() => server.close());
+  beforeEach(async () => {
+    token = await tokenFor(newSpace());
+    isStrict = true;
+  });
+  afterEach(async () => {
+    for (const data of opened.splice(0)) await data.close();
+  });
+
+  async function open(): Promise<LocalDataEngine> {
+    const data = await openTasks();
+    opened.push(data);
+    await data.registerEntityType({ entityType: 'Note' });
+    return data;
+  }
+
+  async function connected(rules: Rules = {}): Promise<LocalDataEngine> {
+    const data = await open();
+    await data.sync.setRules(rules);
+    await data.sync.connect({ url: server.url, token });
+    await data.sync.whenSynced();
+    return data;
+  }
+
+  /** Written offline, so that all of it waits together. */
+  async function offline(data: LocalDataEngine, write: () => Promise<unknown>): Promise<void> {
+    await data.sync.goOffline();
+    await write();
+    await data.sync.goOnline();
+    await data.sync.whenSynced();
+  }
+
+  async function statuses(data: LocalDataEngine): Promise<string[]> {
+    const { changes } = await data.listChanges({ limit: 1_000 });
+    return changes.map(({ status }) => status);
+  }
+
+  it('cancels nothing out of a lane that a larger transaction has a part in', async () => {
+    const a = await connected();
+    await a.upsertEntity('Task', 't2', { title: 'before' });
+    await offline(a, async () => {
+      await a.upsertEntity('Task', 't1', { title: 'short' });
+      await a.transaction((tx) => {
+        tx.upsertEntity('Task', 't1', { title: 'shorter' });
+        tx.upsertEntity('Task', 't2', { title: 'together' });
+      });
+      await a.deleteEntity('Task', 't1');
+    });
+    assert.deepEqual(await statuses(a), ['synced', 'synced', 'synced', 'synced', 'synced']);
+    const b = await connected();
+    assert.equal((await b.getEntity('Task', 't2'))?.['title'], 'together');
+    assert.equal(await b.getEntity('Task', 't1'), undefined);
+  });
+});
