@@ -1,5 +1,8 @@
 // How each entity type stands with the server: in step with it, or apart, because the rules keep it on this machine or
 // because it was not there yet. Written in the same transaction as the data it speaks of.
+import { releaseBlocked } from '../db/apply-changes.ts';
+import { isPushStage } from '../db/change-row.ts';
+import type { CommitDraft } from '../db/commit-log.ts';
 import type { Parameter, Session } from '../db/database.ts';
 import type { EntityType } from '../db/entity-types.ts';
 
@@ -50,6 +53,30 @@ export async function leave(session: Session, entityTypes: readonly string[]): P
     names,
   );
   await session.run(`DELETE FROM local_data.missing_entities WHERE ${which}`, names);
+}
+
+/**
+ * What waits for changes of these types that the server has not taken goes on without them: they stay here, and nobody will
+ * retry them for its sake.
+ */
+export async function releaseFrom(
+  session: Session,
+  entityTypes: readonly string[],
+  draft: CommitDraft,
+  now: number,
+): Promise<void> {
+  if (entityTypes.length === 0) return;
+  const stuck = await session.run<{ seq: number }>(
+    `SELECT c.seq FROM local_changes c WHERE c.status IN ('retrying', 'failed', 'conflicted', 'blocked')
+       AND ${isPushStage('c')} AND c.entity_type IN (SELECT jsonb_array_elements_text($1::jsonb))`,
+    [JSON.stringify(entityTypes)],
+  );
+  await releaseBlocked(
+    session,
+    stuck.map(({ seq }) => seq),
+    draft,
+    now,
+  );
 }
 
 export async function setShape(session: Session, entityType: string, shape: TypeShape): Promise<void> {

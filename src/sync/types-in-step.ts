@@ -12,7 +12,16 @@ import type { SettleContext } from './settle-push.ts';
 import { putBasesOf } from './snapshot.ts';
 import { setBinding } from './sync-binding.ts';
 import type { SyncLedger } from './sync-ledger.ts';
-import { type TypeShape, type TypeStanding, enter, hasMore, leave, setShape, shapeOf } from './type-standing.ts';
+import {
+  type TypeShape,
+  type TypeStanding,
+  enter,
+  hasMore,
+  leave,
+  releaseFrom,
+  setShape,
+  shapeOf,
+} from './type-standing.ts';
 
 type Step =
   | { readonly kind: 'leave'; readonly names: readonly string[] }
@@ -23,13 +32,13 @@ type Step =
 
 export class TypesInStep {
   readonly #ledger: SyncLedger;
-  readonly #onJoined: () => Promise<void>;
+  readonly #onMoreToSend: () => Promise<void>;
   #tail: Promise<void> = Promise.resolve();
 
-  /** `onJoined`: changes that did not count so far wait to be sent now. */
-  constructor(ledger: SyncLedger, onJoined: () => Promise<void>) {
+  /** `onMoreToSend`: changes that did not count so far wait to be sent now. */
+  constructor(ledger: SyncLedger, onMoreToSend: () => Promise<void>) {
     this.#ledger = ledger;
-    this.#onJoined = onJoined;
+    this.#onMoreToSend = onMoreToSend;
   }
 
   /** Whether nothing is left to do. */
@@ -54,11 +63,12 @@ export class TypesInStep {
     }
     const before = ledger.rules;
     try {
-      await ledger.parts.write(async (session) => {
+      await ledger.parts.write(async (session, draft) => {
         await setBinding(session, { rules: JSON.stringify(rules) });
         // In the same turn: the feed goes no further in what is to stay here than is written down.
         ledger.rules = rules;
         await leave(session, this.#thatStay());
+        await releaseFrom(session, ledger.localOnlyTypes(), draft, ledger.parts.clock.now());
       });
     } catch (error) {
       ledger.rules = before;
@@ -71,9 +81,7 @@ export class TypesInStep {
     for (let step = this.#next(); step !== undefined; step = this.#next()) {
       switch (step.kind) {
         case 'leave': {
-          const { names } = step;
-          await this.#ledger.parts.write((session) => leave(session, names));
-          await this.#ledger.reread();
+          await this.#leave(step.names);
           break;
         }
         case 'join':
@@ -87,6 +95,16 @@ export class TypesInStep {
           break;
       }
     }
+  }
+
+  async #leave(names: readonly string[]): Promise<void> {
+    const { parts } = this.#ledger;
+    await parts.write(async (session, draft) => {
+      await leave(session, names);
+      await releaseFrom(session, names, draft, parts.clock.now());
+    });
+    await this.#ledger.reread();
+    await this.#onMoreToSend();
   }
 
   /**
@@ -104,7 +122,7 @@ export class TypesInStep {
       await supersedeType(context, type, { entities, occasion: 'the first sync' });
       this.#stand(entityType, await enter(context.session, entityType));
     });
-    await this.#onJoined();
+    await this.#onMoreToSend();
   }
 
   async #put(type: EntityType): Promise<void> {

@@ -73,4 +73,23 @@ describe('the queue of a push', () => {
     assert.equal((await b.getEntity('Task', 't2'))?.['title'], 'together');
     assert.equal(await b.getEntity('Task', 't1'), undefined);
   });
+
+  it('lets go what waits for a refused change once the rules keep that on this machine', async () => {
+    const a = await connected();
+    await offline(a, async () => {
+      await a.upsertEntity('Project', 'p1', { name: 'forbidden' });
+      await a.upsertEntity('Task', 't1', { title: 'refers to it', project_id: 'p1' });
+      await a.transaction((tx) => {
+        tx.upsertEntity('Project', 'p2', { name: 'forbidden' });
+        tx.upsertEntity('Task', 't2', { title: 'together with one' });
+      });
+    });
+    assert.deepEqual(await statuses(a), ['failed', 'blocked', 'failed', 'blocked']);
+    await a.sync.setRules({ Project: { sync: false } });
+    await a.sync.whenSynced();
+    assert.deepEqual(await statuses(a), ['failed', 'synced', 'failed', 'synced']);
+    await a.upsertEntity('Task', 't3', { title: 'refers to it from now on', project_id: 'p1' });
+    await a.sync.whenSynced();
+    assert.equal((await statuses(a)).at(-1), 'synced');
+  });
 });
