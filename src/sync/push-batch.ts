@@ -50,6 +50,8 @@ export interface QueuedChange {
   readonly attempts: number;
   readonly baseVersion: number;
   readonly baseTimestamp: number;
+  /** As far as the feed or a snapshot has told, whatever the change was made on. */
+  readonly isOnServer: boolean;
   /** Of everything that was read of it. */
   readonly bytes: number;
   /** It has left before, and no answer came. */
@@ -82,9 +84,9 @@ const IN_PIECES = 'its transaction is too large for one push and was sent in pie
 const QUEUED = `json_build_array(c.seq, c.id, c.entity_type, c.entity_id, c.operation, c.data,
   CASE WHEN c.operation = 'insert' THEN NULL ELSE c.previous END, c.result, c.rebased, c.timestamp, c.transaction_id,
   c.attempts, w.bytes, coalesce(c.base_version, b.version, 0), coalesce(c.base_timestamp, b.timestamp, 0),
-  c.note IS NOT DISTINCT FROM '${IN_PIECES}')`;
+  c.note IS NOT DISTINCT FROM '${IN_PIECES}', coalesce(NOT b.deleted, false))`;
 
-const WITH_BASE = `LEFT JOIN LATERAL (SELECT version, timestamp FROM local_data.entity_bases b
+const WITH_BASE = `LEFT JOIN LATERAL (SELECT version, timestamp, deleted FROM local_data.entity_bases b
   WHERE b.entity_type = c.entity_type AND b.entity_id = c.entity_id OFFSET 0) b ON true`;
 
 /** Postgres compresses long values: those must be looked at as they will cross. */
@@ -132,12 +134,13 @@ type QueuedRow = readonly [
   baseVersion: number,
   baseTimestamp: number,
   isInPieces: boolean,
+  isOnServer: boolean,
 ];
 
 function toQueued(row: QueuedRow, inDoubt: ReadonlySet<number>): QueuedChange {
   const [seq, id, entityType, entityId, operation, data, previous, result, rebased, timestamp, transaction, ...rest] =
     row;
-  const [attempts, bytes, baseVersion, baseTimestamp, isInPieces] = rest;
+  const [attempts, bytes, baseVersion, baseTimestamp, isInPieces, isOnServer] = rest;
   const transactionId = isInPieces ? null : transaction;
   const change = {
     seq,
@@ -152,7 +155,7 @@ function toQueued(row: QueuedRow, inDoubt: ReadonlySet<number>): QueuedChange {
     timestamp,
     transactionId,
   };
-  return { ...change, attempts, bytes, baseVersion, baseTimestamp, wasInDoubt: inDoubt.has(seq) };
+  return { ...change, attempts, bytes, baseVersion, baseTimestamp, isOnServer, wasInDoubt: inDoubt.has(seq) };
 }
 
 /** Within the caller's transaction, because holding and cancelling out write. */
@@ -177,7 +180,7 @@ export async function takePushBatch(context: PushContext, after: number, limit: 
     units: unitsOf(queued).length,
     upTo,
     cancelled,
-    more: isCut || left !== undefined || cancelled.length > 0 || queued.length < whole.length,
+    more: isCut || left !== undefined || queued.length < whole.length,
   };
 }
 
@@ -286,8 +289,10 @@ async function cancelOut(
       first.baseVersion === 0 &&
       lane.at(-1)?.operation === 'delete';
     if (!isCancelled || !lane.every((change) => isAlone(change) && !change.wasInDoubt)) continue;
-    gone.push(...lane.map(({ seq }) => seq));
-    names.push({ entityType: first.entityType, entityId: first.entityId });
+    // Where the server has the entity all the same, what it was here no longer matters, and that it was deleted does.
+    const { isOnServer, entityType, entityId } = first;
+    gone.push(...(isOnServer ? lane.slice(0, -1) : lane).map(({ seq }) => seq));
+    if (!isOnServer) names.push({ entityType, entityId });
   }
   if (gone.length === 0) return { kept: [...changes], cancelled: [] };
   await moveChanges(

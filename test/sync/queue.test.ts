@@ -1,10 +1,13 @@
 // What of the queue goes, waits, stays or cancels out, with the real engine, the real server and real HTTP.
 import assert from 'node:assert/strict';
+import { httpTransport } from '../../src/sync/http-transport.ts';
+import type { OpenTransport, SyncTransport } from '../../src/sync/transport.ts';
 import type { LocalDataEngine } from '../support/engine.ts';
 import { SECRET, newSpace, openTasks, startServer, tokenFor } from '../support/sync.ts';
 
 type Server = Awaited<ReturnType<typeof startServer>>;
 type Rules = Parameters<LocalDataEngine['sync']['setRules']>[0];
+type OpenOptions = Parameters<typeof openTasks>[0];
 
 describe('the queue of a push', () => {
   let server: Server;
@@ -29,8 +32,8 @@ describe('the queue of a push', () => {
     for (const data of opened.splice(0)) await data.close();
   });
 
-  async function open(): Promise<LocalDataEngine> {
-    const data = await openTasks();
+  async function open(options: OpenOptions = {}): Promise<LocalDataEngine> {
+    const data = await openTasks(options);
     opened.push(data);
     await data.registerEntityType({ entityType: 'Note' });
     return data;
@@ -42,6 +45,15 @@ describe('the queue of a push', () => {
     await data.sync.connect({ url: server.url, token });
     await data.sync.whenSynced();
     return data;
+  }
+
+  /** The real way to the server, with something of it changed. */
+  function through(change: (transport: SyncTransport) => Partial<SyncTransport>): OpenOptions {
+    const changed: OpenTransport = (options) => {
+      const transport = httpTransport({ ...options, url: server.url });
+      return { ...transport, ...change(transport) };
+    };
+    return { transports: { changed } };
   }
 
   /** Written offline, so that all of it waits together. */
@@ -91,5 +103,48 @@ describe('the queue of a push', () => {
     await a.upsertEntity('Task', 't3', { title: 'refers to it from now on', project_id: 'p1' });
     await a.sync.whenSynced();
     assert.equal((await statuses(a)).at(-1), 'synced');
+  });
+
+  /** Both have t1; this one deletes it while the first snapshot is on the way. */
+  async function deletedMeanwhile(rules: Rules): Promise<[LocalDataEngine, LocalDataEngine]> {
+    const b = await connected(rules);
+    await b.upsertEntity('Task', 't1', { title: 'theirs', priority: 1 });
+    await b.sync.whenSynced();
+    const asked = Promise.withResolvers<void>();
+    const mayCome = Promise.withResolvers<void>();
+    const a = await open(
+      through((transport) => ({
+        snapshot: async (query, call) => {
+          asked.resolve();
+          await mayCome.promise;
+          return transport.snapshot(query, call);
+        },
+      })),
+    );
+    await a.upsertEntity('Task', 't1', { title: 'mine' });
+    await a.sync.setRules(rules);
+    await a.sync.connect({ url: 'changed:server', token });
+    await asked.promise;
+    await a.deleteEntity('Task', 't1');
+    mayCome.resolve();
+    await a.sync.whenSynced();
+    await b.sync.whenSynced();
+    return [a, b];
+  }
+
+  it('sends a delete that is made while the first snapshot brings the entity', async () => {
+    const [a, b] = await deletedMeanwhile({ '*': { conflicts: 'last-write-wins' } });
+    assert.equal(await a.getEntity('Task', 't1'), undefined);
+    assert.equal(await b.getEntity('Task', 't1'), undefined);
+  });
+
+  it('sends of it the delete alone, which gives way to what others wrote where an edit outlives it, and says so', async () => {
+    const [a, b] = await deletedMeanwhile({});
+    const theirs = await b.getEntity('Task', 't1');
+    assert.equal(theirs?.['title'], 'theirs');
+    assert.deepEqual(await a.getEntity('Task', 't1'), theirs);
+    const { changes } = await a.listChanges();
+    const deleted = changes.find(({ operation }) => operation === 'delete');
+    assert.equal(deleted?.conflict?.resolution?.outcome, 'theirs');
   });
 });
