@@ -10,6 +10,7 @@ import type { Parameter, Session } from '../db/database.ts';
 import { type EntityName, effectOf } from '../db/entity-bases.ts';
 import type { EntityTypes } from '../db/entity-types.ts';
 import { moveChanges } from '../db/move-changes.ts';
+import { asArray } from '../db/sql-values.ts';
 import { holdBehindStuck, parentsOf } from './hold-changes.ts';
 
 export interface PushContext {
@@ -198,7 +199,7 @@ async function releaseDue({ session, draft, now }: PushContext): Promise<number>
   if (first === undefined) return Infinity;
   const seqs = due.map(({ seq }) => seq);
   const set = 'error = NULL, failure = NULL, next_attempt_at = NULL';
-  const move = { from: 'retrying' as const, set, where: 'c.seq = ANY($1::bigint[])', params: [`{${seqs.join(',')}}`] };
+  const move = { from: 'retrying' as const, set, where: 'c.seq = ANY($1::bigint[])', params: [asArray(seqs)] };
   await moveChanges(session, move, draft, { now, paused: false });
   await releaseBlocked(session, seqs, draft, now);
   return first.seq - 1;
@@ -295,17 +296,16 @@ async function cancelOut(
     if (!isOnServer) names.push({ entityType, entityId });
   }
   if (gone.length === 0) return { kept: [...changes], cancelled: [] };
-  await moveChanges(
-    context.session,
-    {
-      from: 'applied',
-      set: `processed_sync = true, note = 'cancelled out: it was never sent'`,
-      where: 'c.seq = ANY($1::bigint[])',
-      params: [`{${gone.join(',')}}`],
-    },
-    context.draft,
-    { now: context.now, paused: false },
-  );
+  const { session, draft, now } = context;
+  const move = {
+    from: 'applied' as const,
+    set: `processed_sync = true, note = 'cancelled out: it was never sent'`,
+    where: 'c.seq = ANY($1::bigint[])',
+    params: [asArray(gone)],
+  };
+  await moveChanges(session, move, draft, { now, paused: false });
+  // It may have been refused before, and what waits for it since goes by itself now.
+  await releaseBlocked(session, gone, draft, now);
   const cancelled = new Set(gone);
   return { kept: changes.filter(({ seq }) => !cancelled.has(seq)), cancelled: names };
 }

@@ -2,8 +2,8 @@
 import assert from 'node:assert/strict';
 import { httpTransport } from '../../src/sync/http-transport.ts';
 import type { OpenTransport, SyncTransport } from '../../src/sync/transport.ts';
-import type { LocalDataEngine } from '../support/engine.ts';
-import { SECRET, newSpace, openTasks, startServer, tokenFor } from '../support/sync.ts';
+import { type LocalDataEngine, TransportError } from '../support/engine.ts';
+import { SECRET, newSpace, openTasks, startServer, tokenFor, whenChange } from '../support/sync.ts';
 
 type Server = Awaited<ReturnType<typeof startServer>>;
 type Rules = Parameters<LocalDataEngine['sync']['setRules']>[0];
@@ -146,5 +146,46 @@ describe('the queue of a push', () => {
     const { changes } = await a.listChanges();
     const deleted = changes.find(({ operation }) => operation === 'delete');
     assert.equal(deleted?.conflict?.resolution?.outcome, 'theirs');
+  });
+
+  it('lets go what waits for an insert that cancels out', async () => {
+    const a = await connected();
+    await offline(a, async () => {
+      await a.upsertEntity('Project', 'p1', { name: 'forbidden' });
+      await a.upsertEntity('Task', 't1', { title: 'refers to it', project_id: 'p1' });
+    });
+    const [parent] = (await a.listChanges()).changes;
+    assert.deepEqual(await statuses(a), ['failed', 'blocked']);
+    await offline(a, async () => {
+      await a.retryChange(parent?.id ?? '');
+      await a.deleteEntity('Task', 't1');
+      await a.deleteEntity('Project', 'p1');
+    });
+    assert.deepEqual(await statuses(a), ['synced', 'synced', 'synced', 'synced']);
+    assert.match((await a.getChange(parent?.id ?? ''))?.note ?? '', /cancelled out/);
+    const b = await connected();
+    assert.equal((await b.query('SELECT count(*)::int AS n FROM tasks')).rows[0]?.['n'], 0);
+  });
+
+  it('is in doubt about nothing any more once an echo shows that what left before it was taken too', async () => {
+    const a = await open(
+      through((transport) => ({
+        push: async (request, call) => {
+          await transport.push(request, call);
+          throw new TransportError('unreachable', 'The answer was lost.', { mayHaveTakenEffect: true });
+        },
+      })),
+    );
+    await a.sync.connect({ url: 'changed:server', token });
+    await a.sync.whenSynced();
+    await a.sync.goOffline();
+    const gone = await a.recordChange('Task', 't1', 'delete');
+    const insert = await a.recordChange('Task', 't1', 'insert', { title: 'there' });
+    await a.whenIdle();
+    await a.sync.goOnline();
+    await whenChange(a, insert.id, ({ status }) => status === 'synced');
+    assert.equal((await a.getChange(gone.id))?.status, 'synced');
+    const { rows } = await a.query('SELECT cardinality(in_doubt) AS n FROM local_data.sync_binding');
+    assert.equal(rows[0]?.['n'], 0);
   });
 });
