@@ -188,4 +188,25 @@ describe('the queue of a push', () => {
     const { rows } = await a.query('SELECT cardinality(in_doubt) AS n FROM local_data.sync_binding');
     assert.equal(rows[0]?.['n'], 0);
   });
+
+  it('sends nothing of a type that stays here by the rule for all, though its table is gone', async () => {
+    const keep = { '*': { sync: false }, Project: { sync: true } };
+    const a = await open();
+    await a.upsertEntity('Task', 't1', { title: 'private, before the first connect' });
+    await a.exec('DROP TABLE tasks');
+    assert.ok(!(await a.listEntityTypes()).some(({ entityType }) => entityType === 'Task'));
+    await a.sync.setRules(keep);
+    await a.sync.connect({ url: server.url, token });
+    await a.sync.whenSynced();
+    await a.upsertEntity('Note', 'n1', { title: 'private, since then' });
+    const table = (await a.listEntityTypes()).find(({ entityType }) => entityType === 'Note')?.table;
+    await a.exec(`DROP TABLE ${table}`);
+    await a.upsertEntity('Project', 'p1', { name: 'shared' });
+    await a.sync.whenSynced();
+    assert.equal((await a.sync.state()).waiting, 0);
+    const b = await connected();
+    assert.equal((await b.getEntity('Project', 'p1'))?.['name'], 'shared');
+    assert.equal(await b.getEntity('Task', 't1'), undefined);
+    assert.equal(await b.getEntity('Note', 'n1'), undefined);
+  });
 });
