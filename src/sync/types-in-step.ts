@@ -48,13 +48,22 @@ export class TypesInStep {
 
   /** Does what is to be done by now; rejects where it could not be done. */
   settle(): Promise<void> {
-    const turn = this.#tail.then(() => this.#run());
+    return this.#inTurn(() => this.#run());
+  }
+
+  /** Takes over rules. From then on nothing of a type that is to stay here is sent or put in place. */
+  setRules(rules: SyncRules): Promise<void> {
+    return this.#inTurn(() => this.#takeRules(rules));
+  }
+
+  /** One after another: what is compared with what is there must not be about to become another. */
+  #inTurn(work: () => Promise<void>): Promise<void> {
+    const turn = this.#tail.then(work);
     this.#tail = turn.catch(() => undefined);
     return turn;
   }
 
-  /** Takes over rules. From then on nothing of a type that is to stay here is sent or put in place. */
-  async setRules(rules: SyncRules): Promise<void> {
+  async #takeRules(rules: SyncRules): Promise<void> {
     const ledger = this.#ledger;
     const { binding } = ledger;
     if (binding === undefined || isDeepStrictEqual(binding.rules, rules)) {

@@ -209,4 +209,13 @@ describe('the queue of a push', () => {
     assert.equal(await b.getEntity('Task', 't1'), undefined);
     assert.equal(await b.getEntity('Note', 'n1'), undefined);
   });
+
+  it('goes by the rules that were given last, also where they came one right after the other', async () => {
+    const a = await connected();
+    await Promise.all([a.sync.setRules({ Task: { sync: false } }), a.sync.setRules({})]);
+    await a.upsertEntity('Task', 't1', { title: 'shared' });
+    await a.sync.whenSynced();
+    const b = await connected();
+    assert.equal((await b.getEntity('Task', 't1'))?.['title'], 'shared');
+  });
 });
