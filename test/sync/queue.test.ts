@@ -218,4 +218,33 @@ describe('the queue of a push', () => {
     const b = await connected();
     assert.equal((await b.getEntity('Task', 't1'))?.['title'], 'shared');
   });
+
+  it('tries a change again in time that failed for a while, though the clock was set back an hour', async () => {
+    let setBack = 0;
+    let isFailing = true;
+    const clock = {
+      now: () => Date.now() - setBack,
+      setTimer: (callback: () => void, milliseconds: number) => {
+        const timer = setTimeout(callback, milliseconds);
+        return () => clearTimeout(timer);
+      },
+    };
+    const failing = through((transport) => ({
+      push: (request, call) =>
+        isFailing
+          ? Promise.reject(new TransportError('overloaded', 'A proxy says 503.', { status: 503 }))
+          : transport.push(request, call),
+    }));
+    const retry = { attempts: 8, baseDelayMs: 2_000, maxDelayMs: 2_000 };
+    const a = await open({ ...failing, clock, retry });
+    await a.sync.connect({ url: 'changed:server', token });
+    await a.sync.whenSynced();
+    const change = await a.recordChange('Task', 't1', 'insert', { title: 'late' });
+    await whenChange(a, change.id, ({ status, failure }) => status === 'retrying' && failure?.stage === 'push');
+    isFailing = false;
+    setBack = 3_600_000;
+    await whenChange(a, change.id, ({ status }) => status === 'synced');
+    const b = await connected();
+    assert.equal((await b.getEntity('Task', 't1'))?.['title'], 'late');
+  });
 });
