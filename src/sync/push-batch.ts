@@ -12,6 +12,7 @@ import type { EntityTypes } from '../db/entity-types.ts';
 import { moveChanges } from '../db/move-changes.ts';
 import { asArray } from '../db/sql-values.ts';
 import { holdBehindStuck, parentsOf } from './hold-changes.ts';
+import { failPush } from './settle-push.ts';
 
 export interface PushContext {
   readonly session: Session;
@@ -173,7 +174,9 @@ export async function takePushBatch(context: PushContext, after: number, limit: 
   const taken = new Set(whole.map(({ seq }) => seq));
   const left = units.flat().find(({ seq }) => !taken.has(seq));
   const upTo = left === undefined ? Math.max(from, read.at(-1)?.seq ?? 0, ...taken) : left.seq - 1;
-  const going = context.stuck === 0 ? whole : await holdBehindStuck(context, whole);
+  const sendable = await refuseBeyondLimits(context, whole);
+  const isFree = context.stuck === 0 && sendable.length === whole.length;
+  const going = isFree ? whole : await holdBehindStuck(context, sendable);
   const { kept: queued, cancelled } = await cancelOut(context, going);
   return {
     queued,
@@ -273,6 +276,31 @@ function bytesOf(change: QueuedChange): number {
   return Buffer.byteLength(JSON.stringify(effectOf(change).data)) + ENVELOPE_BYTES;
 }
 
+/** No server takes what a person would have to take apart; said here, because the rest of it would be lost unseen. */
+async function refuseBeyondLimits(
+  { session, draft, now }: PushContext,
+  changes: readonly QueuedChange[],
+): Promise<QueuedChange[]> {
+  const refused = new Set<number>();
+  for (const change of changes) {
+    const removed = removedBy(change);
+    if (removed <= SYNC_LIMITS.removed) continue;
+    const message = `It takes ${removed} fields out of ${change.entityType} "${change.entityId}", and a change may take out ${SYNC_LIMITS.removed} at the most: it was not sent. Discard it, and take them out in several changes.`;
+    const failure = { stage: 'push', kind: 'permanent', code: 'TOO_MANY_REMOVED', message, at: now } as const;
+    await failPush({ session, draft, now }, change.seq, failure, 1);
+    refused.add(change.seq);
+  }
+  return changes.filter(({ seq }) => !refused.has(seq));
+}
+
+/** How many fields it takes out of a document; looked at closely only where the document had more than a change may. */
+function removedBy(change: QueuedChange): number {
+  const { operation, previous, rebased } = change;
+  if (rebased !== null) return rebased.removed?.length ?? 0;
+  const had = operation === 'update' ? Object.keys(previous ?? {}).length : 0;
+  return had <= SYNC_LIMITS.removed ? 0 : (effectOf(change).removed?.length ?? 0);
+}
+
 /** Lanes that begin with an insert, end with a delete, and of which nothing has ever left or has to go with others. */
 async function cancelOut(
   context: PushContext,
@@ -333,7 +361,7 @@ function toPushed(changes: readonly QueuedChange[], entityTypes: EntityTypes): P
       baseVersion,
       timestamp,
       transactionId,
-      ...(removed === undefined ? {} : { removed: removed.slice(0, SYNC_LIMITS.removed) }),
+      ...(removed === undefined ? {} : { removed }),
       ...(after.length === 0 ? {} : { after }),
     };
   });

@@ -247,4 +247,32 @@ describe('the queue of a push', () => {
     const b = await connected();
     assert.equal((await b.getEntity('Task', 't1'))?.['title'], 'late');
   });
+
+  it('refuses to send what takes more fields out of a document than a change may, and says so', async () => {
+    const a = await connected();
+    const fields = Object.fromEntries(Array.from({ length: 1_001 }, (_, index) => [`field${index}`, index]));
+    await a.upsertEntity('Note', 'n1', { title: 'x', ...fields });
+    await a.upsertEntity('Note', 'n2', { title: 'x', ...fields });
+    await a.sync.whenSynced();
+    const b = await connected();
+    const table = (await a.listEntityTypes()).find(({ entityType }) => entityType === 'Note')?.table;
+    await offline(a, async () => {
+      await a.exec(`UPDATE ${table} SET data = '{"title": "x"}' WHERE id = 'n1'`);
+      await a.upsertEntity('Note', 'n1', { title: 'behind it' });
+      // As many as a change may.
+      await a.exec(`UPDATE ${table} SET data = '{"title": "x", "field0": 0}' WHERE id = 'n2'`);
+    });
+    await b.sync.whenSynced();
+    const [, , refused, behind, taken] = (await a.listChanges()).changes;
+    assert.deepEqual([refused?.status, behind?.status, taken?.status], ['failed', 'blocked', 'synced']);
+    assert.equal(refused?.failure?.stage, 'push');
+    assert.match(refused.failure.message, /1001 fields.*1000/);
+    assert.deepEqual(await b.getEntity('Note', 'n2'), { id: 'n2', title: 'x', field0: 0 });
+    assert.equal(Object.keys((await b.getEntity('Note', 'n1')) ?? {}).length, 1_003);
+    await a.discardChange(refused.id);
+    await a.sync.whenSynced();
+    await b.sync.whenSynced();
+    assert.equal((await b.getEntity('Note', 'n1'))?.['title'], 'behind it');
+    assert.deepEqual(await a.getEntity('Note', 'n1'), await b.getEntity('Note', 'n1'));
+  });
 });
