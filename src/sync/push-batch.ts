@@ -276,7 +276,7 @@ function bytesOf(change: QueuedChange): number {
   return Buffer.byteLength(JSON.stringify(effectOf(change).data)) + ENVELOPE_BYTES;
 }
 
-/** No server takes what a person would have to take apart; said here, because the rest of it would be lost unseen. */
+/** Whole or not at all: fields that were left out, because a change may take out no more, would come back unseen. */
 async function refuseBeyondLimits(
   { session, draft, now }: PushContext,
   changes: readonly QueuedChange[],

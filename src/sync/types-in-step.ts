@@ -89,10 +89,9 @@ export class TypesInStep {
   async #run(): Promise<void> {
     for (let step = this.#next(); step !== undefined; step = this.#next()) {
       switch (step.kind) {
-        case 'leave': {
+        case 'leave':
           await this.#leave(step.names);
           break;
-        }
         case 'join':
           await this.#join(step.type);
           break;
