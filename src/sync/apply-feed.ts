@@ -138,17 +138,28 @@ async function settleEchoes(context: RemoteContext, changes: readonly FeedChange
  */
 async function settleBefore({ session, draft, now }: RemoteContext, mine: readonly FeedChange[]): Promise<void> {
   const input = JSON.stringify(mine.map(({ id, version }) => ({ id, v: version })));
+  const rows = await session.run<{ seq: number; version: number }>(
+    `SELECT c.seq, e.v AS version FROM local_changes c JOIN (
+       SELECT o.entity_type AS t, o.entity_id AS n, max(o.seq) AS s, max(i.v) AS v
+       FROM jsonb_to_recordset($1::jsonb) AS i(id text, v bigint) JOIN local_changes o ON o.id = i.id
+       WHERE o.origin <> 'remote' GROUP BY o.entity_type, o.entity_id) AS e
+       ON c.entity_type = e.t AND c.entity_id = e.n AND c.seq < e.s
+     WHERE c.status = 'applied' AND c.origin <> 'remote'
+       AND c.seq IN (SELECT unnest(in_doubt) FROM local_data.sync_binding)`,
+    [input],
+  );
+  if (rows.length === 0) return;
   const move = {
     from: 'applied' as const,
     set: 'processed_sync = true, accepted_version = e.v, accepted_at = $2',
-    using: `(SELECT o.entity_type AS t, o.entity_id AS n, max(o.seq) AS s, max(i.v) AS v
-      FROM jsonb_to_recordset($1::jsonb) AS i(id text, v bigint) JOIN local_changes o ON o.id = i.id
-      WHERE o.origin <> 'remote' GROUP BY o.entity_type, o.entity_id) AS e`,
-    where: `c.entity_type = e.t AND c.entity_id = e.n AND c.seq < e.s AND c.origin <> 'remote'
-      AND c.processed_local AND NOT c.processed_sync AND c.seq IN (SELECT unnest(in_doubt) FROM local_data.sync_binding)`,
-    params: [input, now],
+    using: 'jsonb_to_recordset($1::jsonb) AS e(s bigint, v bigint)',
+    where: 'c.seq = e.s',
+    params: [JSON.stringify(rows.map(({ seq, version }) => ({ s: seq, v: version }))), now],
   };
   await moveChanges(session, move, draft, { now, paused: false });
+  const seqs = rows.map(({ seq }) => seq);
+  await releaseBlocked(session, seqs, draft, now);
+  await settleDoubt(session, seqs);
 }
 
 type Touched = EntityBase & { readonly isEcho: boolean };

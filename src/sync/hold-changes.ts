@@ -19,12 +19,11 @@ export interface Hold {
 export async function holdBehindStuck(context: PushContext, changes: readonly QueuedChange[]): Promise<QueuedChange[]> {
   if (changes.length === 0) return [];
   const { session, draft, now } = context;
-  const inBatch = new Set(changes.map((change) => change.seq));
   const holds = new Map<number, Hold>();
   for (const found of [
-    await stuckLanes(context, changes, inBatch),
-    await stuckParents(context, changes, inBatch),
-    await stuckMembers(context, changes, inBatch),
+    await stuckLanes(context, changes),
+    await stuckParents(context, changes),
+    await stuckMembers(context, changes),
   ]) {
     for (const [seq, hold] of found) if (!holds.has(seq)) holds.set(seq, hold);
   }
@@ -96,11 +95,7 @@ function holdOf(because: Hold['because'], head: number | undefined): Hold | unde
   return head === undefined ? undefined : { head, because };
 }
 
-async function stuckLanes(
-  { session }: PushContext,
-  changes: readonly QueuedChange[],
-  inBatch: ReadonlySet<number>,
-): Promise<Map<number, Hold>> {
+async function stuckLanes({ session }: PushContext, changes: readonly QueuedChange[]): Promise<Map<number, Hold>> {
   const behind = await session.run<{ seq: number; head: number }>(
     `SELECT b.seq, s.seq AS head FROM jsonb_to_recordset($1::jsonb) AS b(seq bigint, t text, e text)
      CROSS JOIN LATERAL (
@@ -109,22 +104,23 @@ async function stuckLanes(
        ORDER BY w.seq LIMIT 1) s`,
     [JSON.stringify(changes.map(({ seq, entityType, entityId }) => ({ seq, t: entityType, e: entityId })))],
   );
-  return holdsOf(behind, 'lane', inBatch);
+  return holdsOf(behind, 'lane');
 }
 
 function holdsOf(
   rows: readonly { readonly seq: number; readonly head: number }[],
   because: Hold['because'],
-  inBatch: ReadonlySet<number>,
 ): Map<number, Hold> {
-  return new Map(rows.filter(({ head }) => !inBatch.has(head)).map(({ seq, head }) => [seq, { head, because }]));
+  return new Map(rows.map(({ seq, head }) => [seq, { head, because }]));
 }
 
-/** Changes that refer to an entity whose insert the server has not taken: they would be orphans there. */
+/**
+ * Changes that refer to an entity whose insert the server has not taken: they would be orphans there. What stays here is
+ * never there, and nothing waits for it.
+ */
 async function stuckParents(
-  { session, entityTypes }: PushContext,
+  { session, entityTypes, localOnly }: PushContext,
   changes: readonly QueuedChange[],
-  inBatch: ReadonlySet<number>,
 ): Promise<Map<number, Hold>> {
   const references = changes.flatMap((change) =>
     parentsOf(change, entityTypes).map((parent) => ({ seq: change.seq, t: parent.entityType, e: parent.entityId })),
@@ -133,25 +129,26 @@ async function stuckParents(
   const rows = await session.run<{ seq: number; head: number }>(
     `SELECT b.seq, w.seq AS head FROM jsonb_to_recordset($1::jsonb) AS b(seq bigint, t text, e text)
      JOIN local_changes w ON w.entity_type = b.t AND w.entity_id = b.e AND w.operation = 'insert'
-       AND w.status IN ('retrying', 'failed', 'conflicted', 'blocked') AND ${isPushStage('w')}`,
-    [JSON.stringify(references)],
+       AND w.status IN ('retrying', 'failed', 'conflicted', 'blocked') AND ${isPushStage('w')}
+       AND NOT w.entity_type IN (SELECT jsonb_array_elements_text($2::jsonb))`,
+    [JSON.stringify(references), JSON.stringify(localOnly)],
   );
-  return holdsOf(rows, 'parent', inBatch);
+  return holdsOf(rows, 'parent');
 }
 
-/** Members of a transaction of which another member was not taken. */
+/** Members of a transaction of which another member that is to go was not taken. */
 async function stuckMembers(
-  { session }: PushContext,
+  { session, localOnly }: PushContext,
   changes: readonly QueuedChange[],
-  inBatch: ReadonlySet<number>,
 ): Promise<Map<number, Hold>> {
   const ids = new Set(changes.map(({ transactionId }) => transactionId).filter((id) => id !== null));
   if (ids.size === 0) return new Map();
   const rows = await session.run<{ transaction_id: string; head: number }>(
     `SELECT w.transaction_id, min(w.seq) AS head FROM local_changes w
-     WHERE w.transaction_id IN (SELECT jsonb_array_elements_text($1::jsonb)) AND NOT w.seq = ANY($2::bigint[])
+     WHERE w.transaction_id IN (SELECT jsonb_array_elements_text($1::jsonb))
+       AND NOT w.entity_type IN (SELECT jsonb_array_elements_text($2::jsonb))
        AND w.status IN ('retrying', 'failed', 'conflicted', 'blocked') AND ${isPushStage('w')} GROUP BY w.transaction_id`,
-    [JSON.stringify([...ids]), `{${[...inBatch].join(',')}}`],
+    [JSON.stringify([...ids]), JSON.stringify(localOnly)],
   );
   const heads = new Map(rows.map((row) => [row.transaction_id, row.head]));
   return new Map(

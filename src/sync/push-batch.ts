@@ -10,8 +10,10 @@ import type { Parameter, Session } from '../db/database.ts';
 import { type EntityName, effectOf } from '../db/entity-bases.ts';
 import type { EntityTypes } from '../db/entity-types.ts';
 import { moveChanges } from '../db/move-changes.ts';
+import { asArray } from '../db/sql-values.ts';
 import { IN_PIECES } from '../db/transaction-units.ts';
 import { holdBehindStuck, parentsOf } from './hold-changes.ts';
+import { failPush } from './settle-push.ts';
 
 export interface PushContext {
   readonly session: Session;
@@ -51,6 +53,8 @@ export interface QueuedChange {
   readonly attempts: number;
   readonly baseVersion: number;
   readonly baseTimestamp: number;
+  /** As far as the feed or a snapshot has told, whatever the change was made on. */
+  readonly isOnServer: boolean;
   /** Of everything that was read of it. */
   readonly bytes: number;
   /** It has left before, and no answer came. */
@@ -80,9 +84,9 @@ const ENVELOPE_BYTES = 400;
 const QUEUED = `json_build_array(c.seq, c.id, c.entity_type, c.entity_id, c.operation, c.data,
   CASE WHEN c.operation = 'insert' THEN NULL ELSE c.previous END, c.result, c.rebased, c.timestamp, c.transaction_id,
   c.attempts, w.bytes, coalesce(c.base_version, b.version, 0), coalesce(c.base_timestamp, b.timestamp, 0),
-  c.note IS NOT DISTINCT FROM '${IN_PIECES}')`;
+  c.note IS NOT DISTINCT FROM '${IN_PIECES}', coalesce(NOT b.deleted, false))`;
 
-const WITH_BASE = `LEFT JOIN LATERAL (SELECT version, timestamp FROM local_data.entity_bases b
+const WITH_BASE = `LEFT JOIN LATERAL (SELECT version, timestamp, deleted FROM local_data.entity_bases b
   WHERE b.entity_type = c.entity_type AND b.entity_id = c.entity_id OFFSET 0) b ON true`;
 
 /** Postgres compresses long values: those must be looked at as they will cross. */
@@ -130,12 +134,13 @@ type QueuedRow = readonly [
   baseVersion: number,
   baseTimestamp: number,
   isInPieces: boolean,
+  isOnServer: boolean,
 ];
 
 function toQueued(row: QueuedRow, inDoubt: ReadonlySet<number>): QueuedChange {
   const [seq, id, entityType, entityId, operation, data, previous, result, rebased, timestamp, transaction, ...rest] =
     row;
-  const [attempts, bytes, baseVersion, baseTimestamp, isInPieces] = rest;
+  const [attempts, bytes, baseVersion, baseTimestamp, isInPieces, isOnServer] = rest;
   const transactionId = isInPieces ? null : transaction;
   const change = {
     seq,
@@ -150,7 +155,7 @@ function toQueued(row: QueuedRow, inDoubt: ReadonlySet<number>): QueuedChange {
     timestamp,
     transactionId,
   };
-  return { ...change, attempts, bytes, baseVersion, baseTimestamp, wasInDoubt: inDoubt.has(seq) };
+  return { ...change, attempts, bytes, baseVersion, baseTimestamp, isOnServer, wasInDoubt: inDoubt.has(seq) };
 }
 
 /** Within the caller's transaction, because holding and cancelling out write. */
@@ -167,7 +172,9 @@ export async function takePushBatch(context: PushContext, after: number, limit: 
   const taken = new Set(whole.map(({ seq }) => seq));
   const left = units.flat().find(({ seq }) => !taken.has(seq));
   const upTo = left === undefined ? Math.max(from, read.at(-1)?.seq ?? 0, ...taken) : left.seq - 1;
-  const going = context.stuck === 0 ? whole : await holdBehindStuck(context, whole);
+  const sendable = await refuseBeyondLimits(context, whole);
+  const isFree = context.stuck === 0 && sendable.length === whole.length;
+  const going = isFree ? whole : await holdBehindStuck(context, sendable);
   const { kept: queued, cancelled } = await cancelOut(context, going);
   return {
     queued,
@@ -175,7 +182,7 @@ export async function takePushBatch(context: PushContext, after: number, limit: 
     units: unitsOf(queued).length,
     upTo,
     cancelled,
-    more: isCut || left !== undefined || cancelled.length > 0 || queued.length < whole.length,
+    more: isCut || left !== undefined || queued.length < whole.length,
   };
 }
 
@@ -184,8 +191,10 @@ export async function takePushBatch(context: PushContext, after: number, limit: 
  * `seq` behind which the queue must be looked at.
  */
 async function releaseDue({ session, draft, now }: PushContext): Promise<number> {
+  // By a clock that stands before the failure nobody knows how long it has waited: it would wait beyond every cap.
+  const isDue = `(c.next_attempt_at <= $1 OR (c.failure->>'at')::numeric > $1)`;
   const due = await session.run<{ seq: number }>(
-    `SELECT c.seq FROM local_changes c WHERE c.status = 'retrying' AND ${isPushStage('c')} AND c.next_attempt_at <= $1
+    `SELECT c.seq FROM local_changes c WHERE c.status = 'retrying' AND ${isPushStage('c')} AND ${isDue}
      ORDER BY c.seq LIMIT ${SYNC_LIMITS.changes}`,
     [now],
   );
@@ -193,7 +202,7 @@ async function releaseDue({ session, draft, now }: PushContext): Promise<number>
   if (first === undefined) return Infinity;
   const seqs = due.map(({ seq }) => seq);
   const set = 'error = NULL, failure = NULL, next_attempt_at = NULL';
-  const move = { from: 'retrying' as const, set, where: 'c.seq = ANY($1::bigint[])', params: [`{${seqs.join(',')}}`] };
+  const move = { from: 'retrying' as const, set, where: 'c.seq = ANY($1::bigint[])', params: [asArray(seqs)] };
   await moveChanges(session, move, draft, { now, paused: false });
   await releaseBlocked(session, seqs, draft, now);
   return first.seq - 1;
@@ -265,47 +274,68 @@ function bytesOf(change: QueuedChange): number {
   return Buffer.byteLength(JSON.stringify(effectOf(change).data)) + ENVELOPE_BYTES;
 }
 
-/** Lanes that begin with an insert, end with a delete, and of which nothing has ever left. */
+/** Whole or not at all: fields that were left out, because a change may take out no more, would come back unseen. */
+async function refuseBeyondLimits(
+  { session, draft, now }: PushContext,
+  changes: readonly QueuedChange[],
+): Promise<QueuedChange[]> {
+  const refused = new Set<number>();
+  for (const change of changes) {
+    const removed = removedBy(change);
+    if (removed <= SYNC_LIMITS.removed) continue;
+    const message = `It takes ${removed} fields out of ${change.entityType} "${change.entityId}", and a change may take out ${SYNC_LIMITS.removed} at the most: it was not sent. Discard it, and take them out in several changes.`;
+    const failure = { stage: 'push', kind: 'permanent', code: 'TOO_MANY_REMOVED', message, at: now } as const;
+    await failPush({ session, draft, now }, change.seq, failure, 1);
+    refused.add(change.seq);
+  }
+  return changes.filter(({ seq }) => !refused.has(seq));
+}
+
+/** How many fields it takes out of a document; looked at closely only where the document had more than a change may. */
+function removedBy(change: QueuedChange): number {
+  const { operation, previous, rebased } = change;
+  if (rebased !== null) return rebased.removed?.length ?? 0;
+  const had = operation === 'update' ? Object.keys(previous ?? {}).length : 0;
+  return had <= SYNC_LIMITS.removed ? 0 : (effectOf(change).removed?.length ?? 0);
+}
+
+/** Lanes that begin with an insert, end with a delete, and of which nothing has ever left or has to go with others. */
 async function cancelOut(
   context: PushContext,
   changes: readonly QueuedChange[],
 ): Promise<{ readonly kept: QueuedChange[]; readonly cancelled: EntityName[] }> {
-  const lanes = Map.groupBy(
-    changes.filter((change) => change.transactionId === null || isAlone(change, changes)),
-    laneOf,
-  );
+  const members = Map.groupBy(changes, ({ transactionId }) => transactionId);
+  // A member of a larger transaction is sent with the others; a statement that stands for itself may be cancelled out.
+  const isAlone = ({ transactionId }: QueuedChange): boolean =>
+    transactionId === null || members.get(transactionId)?.length === 1;
   const gone: number[] = [];
   const names: EntityName[] = [];
-  for (const lane of lanes.values()) {
+  for (const lane of Map.groupBy(changes, laneOf).values()) {
     const [first] = lane;
     const isCancelled =
       lane.length > 1 &&
       first?.operation === 'insert' &&
       first.baseVersion === 0 &&
       lane.at(-1)?.operation === 'delete';
-    if (!isCancelled || lane.some(({ wasInDoubt }) => wasInDoubt)) continue;
-    gone.push(...lane.map(({ seq }) => seq));
-    names.push({ entityType: first.entityType, entityId: first.entityId });
+    if (!isCancelled || !lane.every((change) => isAlone(change) && !change.wasInDoubt)) continue;
+    // Where the server has the entity all the same, what it was here no longer matters, and that it was deleted does.
+    const { isOnServer, entityType, entityId } = first;
+    gone.push(...(isOnServer ? lane.slice(0, -1) : lane).map(({ seq }) => seq));
+    if (!isOnServer) names.push({ entityType, entityId });
   }
   if (gone.length === 0) return { kept: [...changes], cancelled: [] };
-  await moveChanges(
-    context.session,
-    {
-      from: 'applied',
-      set: `processed_sync = true, note = 'cancelled out: it was never sent'`,
-      where: 'c.seq = ANY($1::bigint[])',
-      params: [`{${gone.join(',')}}`],
-    },
-    context.draft,
-    { now: context.now, paused: false },
-  );
+  const { session, draft, now } = context;
+  const move = {
+    from: 'applied' as const,
+    set: `processed_sync = true, note = 'cancelled out: it was never sent'`,
+    where: 'c.seq = ANY($1::bigint[])',
+    params: [asArray(gone)],
+  };
+  await moveChanges(session, move, draft, { now, paused: false });
+  // It may have been refused before, and what waits for it since goes by itself now.
+  await releaseBlocked(session, gone, draft, now);
   const cancelled = new Set(gone);
   return { kept: changes.filter(({ seq }) => !cancelled.has(seq)), cancelled: names };
-}
-
-/** A member of a larger transaction is sent with the others; a statement that stands for itself may be cancelled out. */
-function isAlone(change: QueuedChange, changes: readonly QueuedChange[]): boolean {
-  return changes.filter((other) => other.transactionId === change.transactionId).length === 1;
 }
 
 function toPushed(changes: readonly QueuedChange[], entityTypes: EntityTypes): PushedChange[] {
@@ -329,7 +359,7 @@ function toPushed(changes: readonly QueuedChange[], entityTypes: EntityTypes): P
       baseVersion,
       timestamp,
       transactionId,
-      ...(removed === undefined ? {} : { removed: removed.slice(0, SYNC_LIMITS.removed) }),
+      ...(removed === undefined ? {} : { removed }),
       ...(after.length === 0 ? {} : { after }),
     };
   });

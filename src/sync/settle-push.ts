@@ -94,14 +94,15 @@ async function unchanged<T extends Pair>({ session }: SettleContext, pairs: read
 
 /** What the server held waits here too for the change that a person must look at. */
 async function holdBehind(
-  { session, draft, now }: SettleContext,
+  { session, draft, now, isLocalOnly }: SettleContext,
   pairs: readonly Pair[],
   waiting: ReadonlyMap<string, QueuedChange>,
 ): Promise<void> {
   const holds = new Map<number, Hold>();
   for (const { change, result } of pairs) {
     const head = result.outcome === 'held' ? waiting.get(result.by) : undefined;
-    if (head === undefined || head.seq === change.seq) continue;
+    // Of a type that stays here by now nothing more becomes of the head.
+    if (head === undefined || head.seq === change.seq || isLocalOnly(head.entityType)) continue;
     holds.set(change.seq, { head: head.seq, because: whyHeld(change, head) });
   }
   if (holds.size > 0) await hold(session, holds, draft, now);

@@ -70,6 +70,8 @@ export class SyncLedger {
   #rules: SyncRules = {};
   #hasRules = false;
   #standings: ReadonlyMap<string, TypeStanding> = new Map();
+  /** That were registered at any time since the database was opened. */
+  readonly #typesSeen = new Set<string>();
   #conditions: NetworkConditions | null = null;
   /** Where local changes have come that nothing was looked for in yet, by lane. */
   #changed: Map<string, EntityName> | 'all' = 'all';
@@ -215,8 +217,9 @@ export class SyncLedger {
 
   /** Also types that are not registered here any more: changes of theirs may still be here. */
   localOnlyTypes(): string[] {
-    const registered = this.parts.entityTypes.all().map((type) => type.entityType);
-    const names = new Set([...registered, ...this.#standings.keys(), ...Object.keys(this.#rules)]);
+    // Asked with every change of the types and of what stays here: one whose table goes after that is known all the same.
+    for (const { entityType } of this.parts.entityTypes.all()) this.#typesSeen.add(entityType);
+    const names = new Set([...this.#typesSeen, ...this.#standings.keys(), ...Object.keys(this.#rules)]);
     return [...names].filter((name) => name !== '*' && this.isLocalOnly(name));
   }
 

@@ -1,5 +1,8 @@
 // How each entity type stands with the server: in step with it, or apart, because the rules keep it on this machine or
 // because it was not there yet. Written in the same transaction as the data it speaks of.
+import { releaseBlocked } from '../db/apply-changes.ts';
+import { isPushStage } from '../db/change-row.ts';
+import type { CommitDraft } from '../db/commit-log.ts';
 import type { Parameter, Session } from '../db/database.ts';
 import type { EntityType } from '../db/entity-types.ts';
 
@@ -18,9 +21,21 @@ export interface TypeStanding {
   readonly shape: TypeShape | null;
 }
 
+/**
+ * Also of types that never were in step and have changes here: their tables may be gone, and the rules still speak of them.
+ * Their names are found by the index, one after another, however many changes there are.
+ */
 export async function readStandings(session: Session): Promise<Map<string, TypeStanding>> {
   const rows = await session.run<{ name: string; in_step: boolean; left_version: number; shape: TypeShape | null }>(
-    `SELECT entity_type AS name, in_step, left_version, shape FROM local_data.synced_types`,
+    `WITH RECURSIVE changed (name) AS (
+       SELECT min(c.entity_type) FROM local_changes c
+       UNION ALL
+       SELECT (SELECT min(c.entity_type) FROM local_changes c WHERE c.entity_type > n.name)
+       FROM changed n WHERE n.name IS NOT NULL)
+     SELECT coalesce(s.entity_type, n.name) AS name, coalesce(s.in_step, false) AS in_step,
+       coalesce(s.left_version, 0) AS left_version, s.shape
+     FROM local_data.synced_types s FULL JOIN changed n ON n.name = s.entity_type
+     WHERE coalesce(s.entity_type, n.name) IS NOT NULL`,
   );
   return new Map(
     rows.map(({ name, in_step: isInStep, left_version: leftVersion, shape }) => [
@@ -50,6 +65,30 @@ export async function leave(session: Session, entityTypes: readonly string[]): P
     names,
   );
   await session.run(`DELETE FROM local_data.missing_entities WHERE ${which}`, names);
+}
+
+/**
+ * What waits for changes of these types that the server has not taken goes on without them: they stay here, and nobody will
+ * retry them for its sake.
+ */
+export async function releaseFrom(
+  session: Session,
+  entityTypes: readonly string[],
+  draft: CommitDraft,
+  now: number,
+): Promise<void> {
+  if (entityTypes.length === 0) return;
+  const stuck = await session.run<{ seq: number }>(
+    `SELECT c.seq FROM local_changes c WHERE c.status IN ('retrying', 'failed', 'conflicted', 'blocked')
+       AND ${isPushStage('c')} AND c.entity_type IN (SELECT jsonb_array_elements_text($1::jsonb))`,
+    [JSON.stringify(entityTypes)],
+  );
+  await releaseBlocked(
+    session,
+    stuck.map(({ seq }) => seq),
+    draft,
+    now,
+  );
 }
 
 export async function setShape(session: Session, entityType: string, shape: TypeShape): Promise<void> {

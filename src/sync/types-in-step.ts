@@ -12,7 +12,16 @@ import type { SettleContext } from './settle-push.ts';
 import { putBasesOf } from './snapshot.ts';
 import { setBinding } from './sync-binding.ts';
 import type { SyncLedger } from './sync-ledger.ts';
-import { type TypeShape, type TypeStanding, enter, hasMore, leave, setShape, shapeOf } from './type-standing.ts';
+import {
+  type TypeShape,
+  type TypeStanding,
+  enter,
+  hasMore,
+  leave,
+  releaseFrom,
+  setShape,
+  shapeOf,
+} from './type-standing.ts';
 
 type Step =
   | { readonly kind: 'leave'; readonly names: readonly string[] }
@@ -23,13 +32,13 @@ type Step =
 
 export class TypesInStep {
   readonly #ledger: SyncLedger;
-  readonly #onJoined: () => Promise<void>;
+  readonly #onMoreToSend: () => Promise<void>;
   #tail: Promise<void> = Promise.resolve();
 
-  /** `onJoined`: changes that did not count so far wait to be sent now. */
-  constructor(ledger: SyncLedger, onJoined: () => Promise<void>) {
+  /** `onMoreToSend`: changes that did not count so far wait to be sent now. */
+  constructor(ledger: SyncLedger, onMoreToSend: () => Promise<void>) {
     this.#ledger = ledger;
-    this.#onJoined = onJoined;
+    this.#onMoreToSend = onMoreToSend;
   }
 
   /** Whether nothing is left to do. */
@@ -39,13 +48,22 @@ export class TypesInStep {
 
   /** Does what is to be done by now; rejects where it could not be done. */
   settle(): Promise<void> {
-    const turn = this.#tail.then(() => this.#run());
+    return this.#inTurn(() => this.#run());
+  }
+
+  /** Takes over rules. From then on nothing of a type that is to stay here is sent or put in place. */
+  setRules(rules: SyncRules): Promise<void> {
+    return this.#inTurn(() => this.#takeRules(rules));
+  }
+
+  /** One after another: what is compared with what is there must not be about to become another. */
+  #inTurn(work: () => Promise<void>): Promise<void> {
+    const turn = this.#tail.then(work);
     this.#tail = turn.catch(() => undefined);
     return turn;
   }
 
-  /** Takes over rules. From then on nothing of a type that is to stay here is sent or put in place. */
-  async setRules(rules: SyncRules): Promise<void> {
+  async #takeRules(rules: SyncRules): Promise<void> {
     const ledger = this.#ledger;
     const { binding } = ledger;
     if (binding === undefined || isDeepStrictEqual(binding.rules, rules)) {
@@ -54,11 +72,12 @@ export class TypesInStep {
     }
     const before = ledger.rules;
     try {
-      await ledger.parts.write(async (session) => {
+      await ledger.parts.write(async (session, draft) => {
         await setBinding(session, { rules: JSON.stringify(rules) });
         // In the same turn: the feed goes no further in what is to stay here than is written down.
         ledger.rules = rules;
         await leave(session, this.#thatStay());
+        await releaseFrom(session, ledger.localOnlyTypes(), draft, ledger.parts.clock.now());
       });
     } catch (error) {
       ledger.rules = before;
@@ -70,12 +89,9 @@ export class TypesInStep {
   async #run(): Promise<void> {
     for (let step = this.#next(); step !== undefined; step = this.#next()) {
       switch (step.kind) {
-        case 'leave': {
-          const { names } = step;
-          await this.#ledger.parts.write((session) => leave(session, names));
-          await this.#ledger.reread();
+        case 'leave':
+          await this.#leave(step.names);
           break;
-        }
         case 'join':
           await this.#join(step.type);
           break;
@@ -87,6 +103,16 @@ export class TypesInStep {
           break;
       }
     }
+  }
+
+  async #leave(names: readonly string[]): Promise<void> {
+    const { parts } = this.#ledger;
+    await parts.write(async (session, draft) => {
+      await leave(session, names);
+      await releaseFrom(session, names, draft, parts.clock.now());
+    });
+    await this.#ledger.reread();
+    await this.#onMoreToSend();
   }
 
   /**
@@ -104,7 +130,7 @@ export class TypesInStep {
       await supersedeType(context, type, { entities, occasion: 'the first sync' });
       this.#stand(entityType, await enter(context.session, entityType));
     });
-    await this.#onJoined();
+    await this.#onMoreToSend();
   }
 
   async #put(type: EntityType): Promise<void> {
