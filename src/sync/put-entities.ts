@@ -8,7 +8,7 @@ import type { Session } from '../db/database.ts';
 import type { EntityName } from '../db/entity-bases.ts';
 import { bulkPutAbsent, bulkPutPresent, bulkRemove, stillReferredTo } from '../db/entity-statements.ts';
 import type { EntityType, EntityTypes } from '../db/entity-types.ts';
-import { SqlError } from '../db/sql-error.ts';
+import { isRefusal } from '../db/sql-error.ts';
 
 export interface Put extends EntityName {
   /** Null where it is to be gone. */
@@ -83,7 +83,7 @@ async function putOrHalve(
     await context.session.savepoint(() => putAll(context, puts, previous));
     return [];
   } catch (error) {
-    if (!mayBeRefused(error)) throw error;
+    if (!(error instanceof StillReferredTo) && !isRefusal(error)) throw error;
     const [only] = puts;
     if (puts.length === 1 && only !== undefined) return [{ put: only, error }];
     const middle = Math.ceil(puts.length / 2);
@@ -92,12 +92,6 @@ async function putOrHalve(
       ...(await putOrHalve(context, puts.slice(middle), previous)),
     ];
   }
-}
-
-/** Constraints, values that do not fit and someone's triggers; not a full disk or a lost connection. */
-function mayBeRefused(error: unknown): boolean {
-  if (error instanceof StillReferredTo) return true;
-  return error instanceof SqlError && /^(2[0-9]|P0|42|44)/.test(error.sqlState);
 }
 
 interface Done {

@@ -1,5 +1,6 @@
 // What the server has and cannot be put in place here, with the real engine, the real server and real HTTP.
 import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
 import type { LocalDataEngine } from '../support/engine.ts';
 import { SECRET, newSpace, openTasks, startServer, tokenFor, whenState } from '../support/sync.ts';
 
@@ -34,4 +35,43 @@ describe('what is set aside', () => {
     await whenState(a, ({ setAside }) => setAside === 0);
     assert.equal(await a.getEntity('Project', 'p1'), undefined);
   });
+
+  it('is only what the tables here refuse, by whatever code: all else of the page comes, and what is here goes', async () => {
+    const token = await tokenFor(newSpace());
+    const [a, b] = [await openTasks(), await openTasks()];
+    opened.push(a, b);
+    await b.exec(`CREATE INDEX by_title ON tasks (title);
+      CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+        RAISE 'not here: %', NEW.title USING ERRCODE = NEW.settings->>'code'; END $$;
+      CREATE TRIGGER refuse BEFORE INSERT ON tasks FOR EACH ROW WHEN (NEW.settings ? 'code') EXECUTE FUNCTION refuse()`);
+    for (const data of [a, b]) await data.sync.connect({ url: server.url, token });
+    const codes = ['LD001', '45000', '0A000', '40001', '55000', 'XX000'];
+    await a.transaction((tx) => {
+      tx.upsertEntity('Task', 'first', { title: 'before them' });
+      tx.upsertEntity('Task', 'long', { title: incompressible(5_000) });
+      for (const code of codes) tx.upsertEntity('Task', code, { title: code, settings: { code } });
+      tx.upsertEntity('Task', 'last', { title: 'after them' });
+    });
+    await a.sync.whenSynced();
+    await b.upsertEntity('Task', 'own', { title: 'from here' });
+    await b.sync.whenSynced();
+    const aside = (await b.listChanges({ status: 'failed' })).changes;
+    assert.deepEqual(
+      aside.map(({ entityId, failure }) => [entityId, failure?.code]),
+      [['long', '54000'], ...codes.map((code) => [code, code])],
+    );
+    assert.match(aside[1]?.failure?.message ?? '', /could not be put in place here: not here: LD001/);
+    const ids = (await b.queryEntities('Task', { orderBy: 'id' })).rows.map(({ id }) => id);
+    assert.deepEqual(ids, ['first', 'last', 'own']);
+    await a.sync.whenSynced();
+    assert.equal((await a.getEntity('Task', 'own'))?.['title'], 'from here');
+  });
 });
+
+/** So that no compression makes it fit into an index. */
+function incompressible(length: number): string {
+  let text = '';
+  for (let round = 0; text.length < length; round++)
+    text += createHash('sha256').update(String(round)).digest('base64');
+  return text.slice(0, length);
+}
