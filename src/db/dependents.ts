@@ -2,7 +2,7 @@
 import type { Change } from '../protocol/changes.ts';
 import { LocalDataError } from '../protocol/errors.ts';
 import { type ChangeRow, allColumns, isPushStage, toChange } from './change-row.ts';
-import { keyColumn } from './entity-types.ts';
+import { columnOfKey, keyColumn } from './entity-types.ts';
 import { CARRIED_CHANGES } from './move-changes.ts';
 import type { RepairContext } from './repair-context.ts';
 import { asArray, quoteIdentifier } from './sql-values.ts';
@@ -53,8 +53,8 @@ async function referringChanges(context: RepairContext, seqs: readonly number[])
   for (const parent of context.entityTypes.all()) {
     for (const child of context.entityTypes.all()) {
       for (const foreignKey of child.foreignKeys) {
-        const [column] = foreignKey.columns;
-        if (foreignKey.referencedTable !== parent.sqlTable || column === undefined) continue;
+        const column = columnOfKey(foreignKey, parent);
+        if (column === undefined) continue;
         const rows = await context.session.run<{ seq: number }>(
           `SELECT c.seq FROM local_changes p
            JOIN ${child.sqlTable} t ON t.${quoteIdentifier(column)}::text = p.entity_id

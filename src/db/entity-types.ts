@@ -184,6 +184,13 @@ export function keyColumn(type: EntityType): string {
   return type.kind === 'document' ? '"id"' : quoteIdentifier(type.key);
 }
 
+/** Of a foreign key's columns the one that holds the parent's key; none where it refers to another table or by another column. */
+export function columnOfKey(foreignKey: ForeignKey, parent: EntityType): string | undefined {
+  if (foreignKey.referencedTable !== parent.sqlTable) return undefined;
+  const key = parent.kind === 'document' ? 'id' : parent.key;
+  return foreignKey.columns[foreignKey.referencedColumns.indexOf(key)];
+}
+
 function asTable(registration: RegisterEntityType): RegisteredRow {
   return {
     entity_type: registration.entityType,

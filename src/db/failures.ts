@@ -1,7 +1,7 @@
 // Tells permanent failures from transient ones by SQLSTATE, never by text, and says what failed in a person's words.
 import type { Change, Failure } from '../protocol/changes.ts';
 import type { EntityType, EntityTypes } from './entity-types.ts';
-import { writableColumns } from './entity-types.ts';
+import { columnOfKey, writableColumns } from './entity-types.ts';
 import { SqlError, isTransient } from './sql-error.ts';
 
 const FOREIGN_KEY_VIOLATION = '23503';
@@ -101,11 +101,12 @@ export function missingParent(change: Attempted, entityTypes: EntityTypes, error
     return undefined;
   const type = entityTypes.get(change.entityType);
   const foreignKey = type?.foreignKeys.find((candidate) => candidate.constraint === error.constraint);
-  const [column] = foreignKey?.columns ?? [];
-  const value = column === undefined ? undefined : change.data?.[column];
   const parent = foreignKey === undefined ? undefined : entityTypes.byTable(foreignKey.referencedTable);
-  if (parent === undefined || value === undefined || value === null) return undefined;
-  return { entityType: parent.entityType, entityId: canonical(parent, String(value)), column: column ?? '' };
+  if (foreignKey === undefined || parent === undefined) return undefined;
+  const column = columnOfKey(foreignKey, parent);
+  const value = column === undefined ? undefined : change.data?.[column];
+  if (column === undefined || value === undefined || value === null) return undefined;
+  return { entityType: parent.entityType, entityId: canonical(parent, String(value)), column };
 }
 
 export function describeSqlFailure(
