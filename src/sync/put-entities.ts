@@ -182,10 +182,9 @@ async function removeOfType(
   if (puts.length === 0) return [];
   const rows = JSON.stringify(puts.map((put) => ({ e: put.entityId })));
   for (const child of entityTypes.all()) {
-    for (const { referencedTable, columns } of child.foreignKeys) {
-      const [column] = columns;
-      if (referencedTable !== type.sqlTable || column === undefined) continue;
-      const [first] = await session.run<{ id: string }>(stillReferredTo(type, child, column), [rows]);
+    for (const foreignKey of child.foreignKeys) {
+      if (foreignKey.referencedTable !== type.sqlTable) continue;
+      const [first] = await session.run<{ id: string }>(stillReferredTo(type, child, foreignKey), [rows]);
       if (first !== undefined)
         throw new StillReferredTo({ entityType: type.entityType, entityId: first.id }, child.entityType);
     }

@@ -36,6 +36,47 @@ describe('what is set aside', () => {
     assert.equal(await a.getEntity('Project', 'p1'), undefined);
   });
 
+  it('is a delete of what is still referred to here, by whatever columns; nothing here goes with it', async () => {
+    const token = await tokenFor(newSpace());
+    const [a, b] = [await openTasks(), await openTasks()];
+    opened.push(a, b);
+    for (const data of [a, b]) {
+      await data.exec(`CREATE TABLE plots (tenant_id integer, id integer PRIMARY KEY, code text UNIQUE, UNIQUE (tenant_id, id));
+        CREATE TABLE huts (id text PRIMARY KEY, tenant_id integer, plot_id integer,
+          FOREIGN KEY (tenant_id, plot_id) REFERENCES plots (tenant_id, id) ON DELETE CASCADE);
+        CREATE TABLE signs (id text PRIMARY KEY, plot_code text REFERENCES plots (code) ON DELETE SET NULL)`);
+      for (const [entityType, table] of Object.entries({ Plot: 'plots', Hut: 'huts', Sign: 'signs' }))
+        await data.registerEntityType({ entityType, table });
+    }
+    await b.sync.setRules({ Hut: { sync: false }, Sign: { sync: false } });
+    for (const data of [a, b]) await data.sync.connect({ url: server.url, token });
+    for (const id of [7, 8, 9]) await a.upsertEntity('Plot', String(id), { tenant_id: 1, code: `c${id}` });
+    await a.sync.whenSynced();
+    await b.sync.whenSynced();
+    await b.upsertEntity('Hut', 'h', { tenant_id: 1, plot_id: 7 });
+    // The number of a plot, but of no tenant: it refers to nothing.
+    await b.upsertEntity('Hut', 'none', { tenant_id: null, plot_id: 9 });
+    await b.upsertEntity('Sign', 's', { plot_code: 'c8' });
+    for (const id of ['7', '8', '9']) await a.deleteEntity('Plot', id);
+    await a.sync.whenSynced();
+    await b.sync.whenSynced();
+    const aside = (await b.listChanges({ status: 'failed' })).changes;
+    assert.deepEqual(
+      aside.map(({ entityId, failure }) => [entityId, failure?.code]),
+      [
+        ['7', 'STILL_REFERRED_TO'],
+        ['8', 'STILL_REFERRED_TO'],
+      ],
+    );
+    assert.deepEqual(await b.getEntity('Hut', 'h'), { id: 'h', tenant_id: 1, plot_id: 7 });
+    assert.deepEqual(await b.getEntity('Sign', 's'), { id: 's', plot_code: 'c8' });
+    assert.deepEqual((await b.listChanges({ entityType: 'Hut' })).changes.length, 2);
+    await b.deleteEntity('Hut', 'h');
+    await b.upsertEntity('Sign', 's', { plot_code: null });
+    await whenState(b, ({ setAside }) => setAside === 0);
+    assert.equal(await b.countEntities('Plot'), 0);
+  });
+
   it('is only what the tables here refuse, by whatever code: all else of the page comes, and what is here goes', async () => {
     const token = await tokenFor(newSpace());
     const [a, b] = [await openTasks(), await openTasks()];
