@@ -1,8 +1,10 @@
 // What the server has and cannot be put in place here, with the real engine, the real server and real HTTP.
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
-import type { LocalDataEngine } from '../support/engine.ts';
-import { SECRET, newSpace, openTasks, startServer, tokenFor, whenState } from '../support/sync.ts';
+import { httpTransport } from '../../src/sync/http-transport.ts';
+import type { OpenTransport, SyncTransport } from '../../src/sync/transport.ts';
+import { type LocalDataEngine, TransportError } from '../support/engine.ts';
+import { SECRET, newSpace, openTasks, startServer, tokenFor, whenChange, whenState } from '../support/sync.ts';
 
 describe('what is set aside', () => {
   let server: Awaited<ReturnType<typeof startServer>>;
@@ -77,6 +79,44 @@ describe('what is set aside', () => {
     assert.equal(await b.countEntities('Plot'), 0);
   });
 
+  it('is tried again whole, however much of it cannot go, and first what a person retries', async () => {
+    const token = await tokenFor(newSpace());
+    const [a, b] = [await openTasks(), await openTasks()];
+    opened.push(a, b);
+    await b.exec(`ALTER TABLE tasks ADD CHECK (priority IS NULL), ADD CONSTRAINT later CHECK (title <> 'later')`);
+    for (const data of [a, b]) await data.sync.connect({ url: server.url, token });
+    await a.exec(`INSERT INTO tasks (id, title, priority)
+      SELECT lpad(i::text, 4, '0'), CASE WHEN i > 1020 THEN 'later' ELSE 'never' END, CASE WHEN i <= 1020 THEN 1 END
+      FROM generate_series(1, 1100) i`);
+    await a.sync.whenSynced();
+    await b.sync.whenSynced();
+    await whenState(b, ({ setAside }) => setAside === 1_100);
+    await b.exec(`ALTER TABLE tasks DROP CONSTRAINT later`);
+    const [last] = (await b.listChanges({ entityId: '1100' })).changes;
+    assert.equal((await b.retryChange(last?.id ?? '')).status, 'synced');
+    await whenState(b, ({ setAside }) => setAside === 1_020);
+    assert.equal(await b.countEntities('Task'), 80);
+  });
+
+  it('is one row alone of a long chain that came last first, and the chain is in place at once', async () => {
+    const token = await tokenFor(newSpace());
+    const [a, b] = [await openTasks(), await openTasks()];
+    opened.push(a, b);
+    for (const data of [a, b]) {
+      await data.exec(`CREATE TABLE nodes (id text PRIMARY KEY, name text, parent text)`);
+      await data.registerEntityType({ entityType: 'Node', table: 'nodes' });
+    }
+    await b.exec(`ALTER TABLE nodes ADD CHECK (name <> 'bad'), ADD FOREIGN KEY (parent) REFERENCES nodes (id)`);
+    for (const data of [a, b]) await data.sync.connect({ url: server.url, token });
+    await b.sync.whenSynced();
+    await a.exec(`INSERT INTO nodes SELECT lpad(i::text, 3, '0'), CASE WHEN i = 200 THEN 'bad' ELSE 'good' END,
+      CASE WHEN i < 199 THEN lpad((i + 1)::text, 3, '0') END FROM generate_series(1, 200) i`);
+    await a.sync.whenSynced();
+    await b.sync.whenSynced();
+    await whenState(b, ({ setAside }) => setAside === 1);
+    assert.equal(await b.countEntities('Node'), 199);
+  });
+
   it('is only what the tables here refuse, by whatever code: all else of the page comes, and what is here goes', async () => {
     const token = await tokenFor(newSpace());
     const [a, b] = [await openTasks(), await openTasks()];
@@ -106,6 +146,60 @@ describe('what is set aside', () => {
     assert.deepEqual(ids, ['first', 'last', 'own']);
     await a.sync.whenSynced();
     assert.equal((await a.getEntity('Task', 'own'))?.['title'], 'from here');
+  });
+});
+
+describe('what waits here', () => {
+  it('becomes a conflict once it no longer fits on what the server has, and the entity is as it is there', async () => {
+    const server = await startServer({ memory: true, secret: SECRET });
+    const token = await tokenFor(newSpace());
+    const shown = Promise.withResolvers<void>();
+    let isHeld = true;
+    const held: OpenTransport = (options) => {
+      const transport = httpTransport({ ...options, url: server.url });
+      const push: SyncTransport['push'] = async (request, call) => {
+        if (!isHeld) return transport.push(request, call);
+        await shown.promise;
+        throw new TransportError('unreachable', 'It never left.');
+      };
+      return { ...transport, push };
+    };
+    const [a, b] = [await openTasks(), await openTasks({ transports: { held } })];
+    try {
+      await a.sync.connect({ url: server.url, token });
+      await a.upsertEntity('Task', 't1', { title: 'base', priority: 1 });
+      await a.sync.whenSynced();
+      await b.exec(`ALTER TABLE tasks ADD CHECK (NOT done OR priority < 5)`);
+      await b.sync.connect({ url: 'held:server', token });
+      await b.sync.whenSynced();
+      await b.sync.goOffline();
+      await b.upsertEntity('Task', 't1', { done: true });
+      await b.upsertEntity('Task', 't1', { title: 'behind it' });
+      await a.upsertEntity('Task', 't1', { priority: 9 });
+      await a.sync.whenSynced();
+      const [first, behind] = (await b.listChanges({ entityId: 't1' })).changes.filter(
+        ({ origin }) => origin !== 'remote',
+      );
+      await b.sync.goOnline();
+      await whenChange(b, first?.id ?? '', ({ status }) => status === 'conflicted');
+      const entity = await b.getEntity('Task', 't1');
+      assert.deepEqual([entity?.['title'], entity?.['done'], entity?.['priority']], ['base', false, 9]);
+      const conflict = (await b.sync.conflicts()).find(({ id }) => id === first?.id)?.conflict;
+      assert.deepEqual([conflict?.mine?.['done'], conflict?.theirs?.['priority']], [true, 9]);
+      isHeld = false;
+      shown.resolve();
+      await b.sync.whenSynced();
+      assert.equal((await b.getChange(behind?.id ?? ''))?.status, 'blocked');
+      assert.equal((await a.getEntity('Task', 't1'))?.['done'], false);
+      await b.sync.resolve(first?.id ?? '', { keep: 'theirs' });
+      await b.sync.whenSynced();
+      await a.sync.whenSynced();
+      assert.deepEqual(await a.getEntity('Task', 't1'), await b.getEntity('Task', 't1'));
+      assert.equal((await a.getEntity('Task', 't1'))?.['title'], 'behind it');
+    } finally {
+      for (const data of [a, b]) await data.close();
+      await server.close();
+    }
   });
 });
 
