@@ -4,7 +4,11 @@ import assert from 'node:assert/strict';
 import { cpSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { httpTransport } from '../../src/sync/http-transport.ts';
-import type { OpenTransport, SyncTransport } from '../../src/sync/transport.ts';
+import {
+  type OpenTransport,
+  type SyncTransport,
+  TransportError as TransportTrouble,
+} from '../../src/sync/transport.ts';
 import {
   LocalDataError,
   type LocalDataEngine,
@@ -507,6 +511,45 @@ describe('snapshots and entity types', () => {
     assert.equal((await a.getEntity('Task', 't1'))?.['title'], 'kept');
   });
 
+  it('deletes here what it lacks where the feed no longer reaches back so far, unless changes wait for it', async () => {
+    const short = await startServer({ memory: true, secret: SECRET, retention: { feedRows: 1, everyMs: 20 } });
+    const space = newSpace();
+    token = await tokenFor(space);
+    const [a, b] = [await client(), await client()];
+    for (const data of [a, b]) {
+      await data.sync.setRules({ Task: { conflicts: 'manual' } });
+      await data.sync.connect({ url: short.url, token });
+    }
+    for (const id of ['t1', 't2', 't3']) await a.upsertEntity('Task', id, { title: 'base' });
+    await bothSynced(a, b);
+    await b.sync.goOffline();
+    const { rows } = await b.query(`SELECT cursor FROM local_data.sync_binding`);
+    await b.upsertEntity('Task', 't2', { title: 'waits' });
+    await a.deleteEntity('Task', 't1');
+    await a.deleteEntity('Task', 't2');
+    await a.upsertEntity('Task', 't4', { title: 'new' });
+    await a.sync.whenSynced();
+    await whenExpired(httpTransport({ url: short.url, token, space }), String(rows[0]?.['cursor']));
+    await b.sync.goOnline();
+    await b.sync.whenSynced();
+    const { rows: here } = await b.queryEntities('Task', { orderBy: 'id' });
+    assert.deepEqual(
+      here.map(({ id, title }) => [id, title]),
+      [
+        ['t2', 'waits'],
+        ['t3', 'base'],
+        ['t4', 'new'],
+      ],
+    );
+    const [conflicted] = await b.sync.conflicts();
+    assert.deepEqual([conflicted?.entityId, conflicted?.conflict?.theirs], ['t2', null]);
+    await b.sync.resolve(conflicted?.id ?? '', { keep: 'mine' });
+    await bothSynced(b, a);
+    assert.equal((await a.getEntity('Task', 't2'))?.['title'], 'waits');
+    for (const data of opened.splice(0)) await data.close();
+    await short.close();
+  });
+
   it('is in step after a database of an earlier version was brought up to this one, and sends nothing anew', async () => {
     const directory = temporaryDirectory();
     const options = { dataDir: join(directory.path, 'data') };
@@ -756,5 +799,19 @@ async function until(data: LocalDataEngine, isSo: () => Promise<boolean>): Promi
     });
     if (await isSo()) return;
     await committed;
+  }
+}
+
+/** Asks until the feed no longer reaches back to the cursor. */
+async function whenExpired(transport: SyncTransport, cursor: string): Promise<void> {
+  const call = { signal: new AbortController().signal, timeoutMs: 10_000 };
+  for (let isThere = true; isThere;) {
+    isThere = await transport.pull({ after: cursor, limit: 1, wait: 0 }, call).then(
+      () => true,
+      (error: unknown) => {
+        if (error instanceof TransportTrouble && error.kind === 'cursor-expired') return false;
+        throw error;
+      },
+    );
   }
 }
