@@ -22,12 +22,12 @@ import { UnknownType, parentsFirst } from './put-entities.ts';
 import { type Binding, setBinding } from './sync-binding.ts';
 import { type TypeShape, setShape, shapeOf } from './type-standing.ts';
 
-/** Keeps one page; gives true when it was the last. What cannot be read of it is set aside, and taken to be there. */
+/** Keeps one page. What cannot be read of it is set aside, and taken to be there. */
 export async function keepSnapshotPage(
   context: RemoteContext,
   binding: Binding,
   page: SnapshotResponse,
-): Promise<boolean> {
+): Promise<void> {
   const { understood, strange } = readEntities(page.entities);
   await moveBases(context.session, understood, binding.snapshot);
   await keepStrange(context, binding, strange);
@@ -38,7 +38,6 @@ export async function keepSnapshotPage(
     snapshot_total: page.total,
     ...(page.next === null ? { phase: 'applying' } : {}),
   });
-  return page.next === null;
 }
 
 function readEntities(values: readonly unknown[]): { understood: EntityBase[]; strange: Strange[] } {
