@@ -51,8 +51,8 @@ export interface FeedPage {
   readonly version: number;
 }
 
-/** Gives how many changes of others it brought. */
-export async function applyFeedPage(context: RemoteContext, page: FeedPage): Promise<number> {
+/** The page as a whole, and the cursor with it; what of it the bases have already is left alone. */
+export async function applyFeedPage(context: RemoteContext, page: FeedPage): Promise<void> {
   const { session, now } = context;
   const { understood, strange } = readChanges(page.changes);
   const echoes = await settleEchoes(context, understood);
@@ -70,13 +70,18 @@ export async function applyFeedPage(context: RemoteContext, page: FeedPage): Pro
   if (context.conflicts > 0) await refreshConflicts(context, others);
   for (const one of strange) await recordStrange(context, one);
   await setBinding(session, { cursor: page.cursor, version: page.version, last_pull_at: now });
-  if (page.changes.length > 0) {
-    await session.run(
-      `INSERT INTO local_data.feed_pages (version, at) VALUES ($1, $2) ON CONFLICT (version) DO NOTHING`,
-      [page.version, now],
-    );
-  }
-  return fresh.length - [...echoes].length + strange.length;
+  if (echoes.size + others.length > 0) await noteSeen(session, page.version, now);
+}
+
+/**
+ * When the feed brought what, for receipts: these can be asked of changes in the trail alone, so that there are never more
+ * of these notes than of such changes.
+ */
+async function noteSeen(session: Session, version: number, at: number): Promise<void> {
+  await session.run(
+    `INSERT INTO local_data.feed_pages (version, at) VALUES ($1, $2) ON CONFLICT (version) DO NOTHING`,
+    [version, at],
+  );
 }
 
 /** What the server sent and nobody can read. */

@@ -86,6 +86,19 @@ describe('snapshots and entity types', () => {
       ]);
     });
 
+    it('leaves no note of when the feed brought it, which nobody can ask for', async () => {
+      const a = await connected(TASKS_STAY);
+      const b = await connected();
+      await b.upsertEntity('Task', 't1', { title: 'from b' });
+      await bothSynced(b, a);
+      const { rows } = await a.query('SELECT version FROM local_data.feed_pages');
+      assert.deepEqual(rows, []);
+      await b.upsertEntity('Project', 'p1', { name: 'from b' });
+      await bothSynced(b, a);
+      const [remote] = (await a.listChanges({ entityType: 'Project' })).changes;
+      assert.notEqual((await a.sync.receipt(remote?.id ?? '')).seenInFeedAt, null);
+    });
+
     it('is not put in place by a snapshot either', async () => {
       const a = await connected();
       await a.upsertEntity('Task', 't1', { title: 'not for b' });
@@ -215,6 +228,27 @@ describe('snapshots and entity types', () => {
         { id: 'i2', name: 'two' },
       ]);
       assert.equal((await a.sync.state()).refused, 0);
+    });
+
+    it('sends them also where there are more than one event carries', async () => {
+      const a = await connected();
+      await a.exec(`CREATE TABLE items (id integer PRIMARY KEY, name text);
+        INSERT INTO items SELECT i, 'item ' || i FROM generate_series(1, 2500) i`);
+      const carried: number[] = [];
+      a.onCommit(({ changes }) => carried.push(changes.length));
+      await a.registerEntityType({ entityType: 'Item', table: 'items' });
+      await a.sync.whenSynced();
+      assert.ok(Math.max(...carried) <= 1_000, `${Math.max(...carried)} changes in one event`);
+      const { rows } = await a.query(`SELECT count(*)::int AS n FROM local_changes WHERE status = 'synced'`);
+      assert.equal(rows[0]?.['n'], 2_500);
+      assert.equal((await a.sync.state()).waiting, 0);
+      const b = await client();
+      await b.exec('CREATE TABLE items (id integer PRIMARY KEY, name text)');
+      await b.registerEntityType({ entityType: 'Item', table: 'items' });
+      await b.sync.connect({ url: server.url, token });
+      await b.sync.whenSynced();
+      assert.equal(await b.countEntities('Item'), 2_500);
+      assert.equal((await b.sync.verify()).differencesTotal, 0);
     });
 
     it('meets what the server has of the same ids as at a first connect', async () => {
