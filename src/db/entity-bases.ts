@@ -136,8 +136,8 @@ export async function feedVersion(session: Session): Promise<number> {
 
 /**
  * Moves bases to what the server has; a row that is not newer than the base is left alone. Local changes that wait in
- * these lanes keep the version they were made on: it is written down now, because the base no longer says it. `mine` are
- * echoes, which take nothing from under the changes behind them.
+ * these lanes keep the version they were made on: it is written down now, because the base no longer says it. A row that
+ * is an echo (`isEcho`) takes nothing from under the changes behind it.
  */
 export async function moveBases(
   session: Session,

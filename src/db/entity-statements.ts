@@ -1,6 +1,6 @@
 // The SQL that writes entities of one type: in bulk from waiting changes, and for one entity together with the change
 // that records it. Each is one statement, so that the entity and its change stand or fall together.
-import { type EntityType, entityAsJson, keyColumn, writableColumns } from './entity-types.ts';
+import { type EntityType, type ForeignKey, entityAsJson, keyColumn, writableColumns } from './entity-types.ts';
 import { lightColumns } from './change-row.ts';
 import { UNDOES } from './repair-context.ts';
 import { quoteIdentifier, quoteLiteral } from './sql-values.ts';
@@ -260,9 +260,16 @@ export function bulkRemove(type: EntityType): string {
     SELECT json_agg(written) AS rows FROM written`;
 }
 
-/** `$1` as {@link bulkRemove}: those of them that rows of `child` refer to, beyond rows that are removed with them. */
-export function stillReferredTo(type: EntityType, child: EntityType, column: string): string {
+/**
+ * `$1` as {@link bulkRemove}: those of them that rows of `child` refer to by the foreign key, whatever columns it has,
+ * beyond rows that are removed with them.
+ */
+export function stillReferredTo(type: EntityType, child: EntityType, foreignKey: ForeignKey): string {
   const removedToo = `AND NOT EXISTS (SELECT FROM jsonb_to_recordset($1::jsonb) AS g(e text) WHERE g.e = t.${keyColumn(child)}::text)`;
-  return `SELECT DISTINCT i.e AS id FROM ${GIVEN} JOIN ${child.sqlTable} t ON t.${quoteIdentifier(column)}::text = i.e
+  const refersTo = foreignKey.referencedColumns.map(
+    (referenced, n) => `t.${quoteIdentifier(foreignKey.columns[n] ?? '')} = p.${quoteIdentifier(referenced)}`,
+  );
+  return `SELECT DISTINCT i.e AS id FROM ${GIVEN} JOIN ${type.sqlTable} p ON p.${keyColumn(type)} = i.e::${type.keyType}
+      JOIN ${child.sqlTable} t ON ${refersTo.join(' AND ')}
     WHERE true ${child.entityType === type.entityType ? removedToo : ''}`;
 }

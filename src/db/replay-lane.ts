@@ -11,7 +11,7 @@ import { ChangeFailure, describeMissing, explain, missingParent } from './failur
 import { type Lane, type Replayed, previousIn, readLane, replayLane, stateBefore } from './lane-states.ts';
 import { putInserted, putState } from './put-entity.ts';
 import { type RepairContext, nameOf } from './repair-context.ts';
-import { SqlError } from './sql-error.ts';
+import { SqlError, isRefusal } from './sql-error.ts';
 import { asArray } from './sql-values.ts';
 
 /** Puts each touched entity to what it is without the given applied changes. */
@@ -196,7 +196,7 @@ export function asRefused(context: RepairContext, change: Change, action: string
     const code = error.code === 'KEY_MISMATCH' || error.code === 'UNKNOWN_COLUMN' ? error.code : 'CONSTRAINT_VIOLATION';
     return new LocalDataError(code, say(error.message), { id, entityType, entityId, ...error.concerns });
   }
-  if (!(error instanceof SqlError) || !/^(22|23|P0)/.test(error.sqlState)) return error;
+  if (!isRefusal(error)) return error;
   const parent = missingParent(change, context.entityTypes, error);
   const type = context.entityTypes.get(entityType);
   const why = parent === undefined ? explain(change, type, error) : describeMissing(change, parent);

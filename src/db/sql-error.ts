@@ -62,3 +62,14 @@ const TRANSIENT_CLASSES = new Set(['08', '40', '53', '55', '57', '58', 'XX']);
 export function isTransient(sqlState: string): boolean {
   return TRANSIENT_CLASSES.has(sqlState.slice(0, 2));
 }
+
+/** The connection, the machine's resources, whoever stops a statement, and the system beneath. */
+const NOT_OF_THE_DATA = new Set(['08', '53', '57', '58']);
+
+/**
+ * Whether what was to be written is at fault, or what stands in its way here. It is told by what it is not: an index has
+ * limits of its own, and someone's trigger may raise any code.
+ */
+export function isRefusal(error: unknown): error is SqlError {
+  return error instanceof SqlError && !NOT_OF_THE_DATA.has(error.sqlState.slice(0, 2));
+}

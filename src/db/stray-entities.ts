@@ -3,7 +3,7 @@ import type { Entity } from '../protocol/changes.ts';
 import type { Session } from './database.ts';
 import { rowFromEntity, rowFromPatch } from './entity-statements.ts';
 import { type EntityType, entityAsJson, keyColumn } from './entity-types.ts';
-import { SqlError } from './sql-error.ts';
+import { isRefusal } from './sql-error.ts';
 
 export interface Expected {
   readonly id: string;
@@ -21,7 +21,7 @@ export async function findStrays(session: Session, type: EntityType, expected: r
   try {
     return await compare(session, type, expected);
   } catch (error) {
-    if (!(error instanceof SqlError) || !error.sqlState.startsWith('2')) throw error;
+    if (!isRefusal(error)) throw error;
     const [only] = expected;
     if (only !== undefined && expected.length === 1) return [{ ...only, here: null }];
     const middle = Math.ceil(expected.length / 2);

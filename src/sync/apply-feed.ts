@@ -51,8 +51,8 @@ export interface FeedPage {
   readonly version: number;
 }
 
-/** Gives how many changes of others it brought. */
-export async function applyFeedPage(context: RemoteContext, page: FeedPage): Promise<number> {
+/** The page as a whole, and the cursor with it; what of it the bases have already is left alone. */
+export async function applyFeedPage(context: RemoteContext, page: FeedPage): Promise<void> {
   const { session, now } = context;
   const { understood, strange } = readChanges(page.changes);
   const echoes = await settleEchoes(context, understood);
@@ -70,13 +70,18 @@ export async function applyFeedPage(context: RemoteContext, page: FeedPage): Pro
   if (context.conflicts > 0) await refreshConflicts(context, others);
   for (const one of strange) await recordStrange(context, one);
   await setBinding(session, { cursor: page.cursor, version: page.version, last_pull_at: now });
-  if (page.changes.length > 0) {
-    await session.run(
-      `INSERT INTO local_data.feed_pages (version, at) VALUES ($1, $2) ON CONFLICT (version) DO NOTHING`,
-      [page.version, now],
-    );
-  }
-  return fresh.length - [...echoes].length + strange.length;
+  if (echoes.size + others.length > 0) await noteSeen(session, page.version, now);
+}
+
+/**
+ * When the feed brought what, for receipts: these can be asked of changes in the trail alone, so that there are never more
+ * of these notes than of such changes.
+ */
+async function noteSeen(session: Session, version: number, at: number): Promise<void> {
+  await session.run(
+    `INSERT INTO local_data.feed_pages (version, at) VALUES ($1, $2) ON CONFLICT (version) DO NOTHING`,
+    [version, at],
+  );
 }
 
 /** What the server sent and nobody can read. */
@@ -339,22 +344,61 @@ async function settleSetAside(
 
 const TRIED_AT_ONCE = 1_000;
 
-/** Tries again what was set aside, all of it or that of one type, as far as it may go by now. Gives how many are in place. */
-export async function retrySetAside(context: RemoteContext, version: number, only?: string): Promise<number> {
-  const { session, entityTypes, isLocalOnly } = context;
+/** Where trying again has come. */
+export interface RetryFrom {
+  /** The entity after which it goes on; undefined at the beginning. */
+  readonly after: EntityName | undefined;
+  /** Put in place since the beginning. */
+  readonly placed: number;
+}
+
+export const RETRY_START: RetryFrom = { after: undefined, placed: 0 };
+
+/**
+ * Tries the next again of what was set aside, of all of it or that of one type, as far as it may go by now; undefined when
+ * nothing is left that could go.
+ */
+export async function retrySetAside(
+  context: RemoteContext,
+  version: number,
+  from: RetryFrom,
+  only?: string,
+): Promise<RetryFrom | undefined> {
+  const names = await nextSetAside(context, from.after, only);
+  const placed = from.placed + (await retryThese(context, version, names));
+  const last = names.at(-1);
+  if (last !== undefined && names.length === TRIED_AT_ONCE) return { after: last, placed };
+  // One that was tried early may have waited for one that came later.
+  return placed > 0 && from.after !== undefined ? RETRY_START : undefined;
+}
+
+/** Gives how many are in place. */
+export async function retryThese(
+  context: RemoteContext,
+  version: number,
+  names: readonly EntityName[],
+): Promise<number> {
+  const bases = [...(await readBases(context.session, names)).values()];
+  const refused = await putOnBases(context, bases, version);
+  return bases.length - refused.size;
+}
+
+async function nextSetAside(
+  { session, entityTypes, isLocalOnly }: RemoteContext,
+  after: EntityName | undefined,
+  only: string | undefined,
+): Promise<EntityName[]> {
   const types = entityTypes
     .all()
     .flatMap(({ entityType }) => (isLocalOnly(entityType) || entityType !== (only ?? entityType) ? [] : [entityType]));
-  const rows = await session.run<{ entity_type: string; entity_id: string }>(
-    `SELECT DISTINCT entity_type, entity_id FROM local_changes c
+  const rows = await session.run<{ t: string; e: string }>(
+    `SELECT DISTINCT c.entity_type AS t, c.entity_id AS e FROM local_changes c
      WHERE c.status = 'failed' AND c.origin = 'remote' AND c.failure->>'code' IS DISTINCT FROM '${NOT_UNDERSTOOD}'
-       AND c.entity_type = ANY (ARRAY(SELECT jsonb_array_elements_text($1::jsonb))) LIMIT ${TRIED_AT_ONCE}`,
-    [JSON.stringify(types)],
+       AND c.entity_type = ANY (ARRAY(SELECT jsonb_array_elements_text($1::jsonb)))
+       AND (c.entity_type, c.entity_id) > ($2, $3) ORDER BY t, e LIMIT ${TRIED_AT_ONCE}`,
+    [JSON.stringify(types), after?.entityType ?? '', after?.entityId ?? ''],
   );
-  const names = rows.map((row) => ({ entityType: row.entity_type, entityId: row.entity_id }));
-  const bases = [...(await readBases(session, names)).values()];
-  const refused = await putOnBases(context, bases, version);
-  return bases.length - refused.size;
+  return rows.map(({ t, e }) => ({ entityType: t, entityId: e }));
 }
 
 async function recordRemote(

@@ -4,7 +4,7 @@ import { isPushStage, laneOf } from '../db/change-row.ts';
 import type { CommitDraft } from '../db/commit-log.ts';
 import type { Session } from '../db/database.ts';
 import { effectOf } from '../db/entity-bases.ts';
-import type { EntityTypes } from '../db/entity-types.ts';
+import { type EntityTypes, columnOfKey } from '../db/entity-types.ts';
 import { canonical } from '../db/failures.ts';
 import { moveChanges } from '../db/move-changes.ts';
 import type { PushContext, QueuedChange } from './push-batch.ts';
@@ -167,9 +167,9 @@ export function parentsOf(
   if (type === undefined || change.operation === 'delete') return [];
   const { data } = effectOf(change);
   return type.foreignKeys.flatMap((foreignKey) => {
-    const [column] = foreignKey.columns;
-    const value = column === undefined ? undefined : data?.[column];
     const parent = entityTypes.byTable(foreignKey.referencedTable);
+    const column = parent === undefined ? undefined : columnOfKey(foreignKey, parent);
+    const value = column === undefined ? undefined : data?.[column];
     if (parent === undefined || value === undefined || value === null) return [];
     return [{ entityType: parent.entityType, entityId: canonical(parent, String(value)) }];
   });

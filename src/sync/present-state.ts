@@ -4,8 +4,9 @@ import type { Entity } from '../protocol/changes.ts';
 import { sameJson } from '../protocol/canonical-json.ts';
 import { releaseBlocked } from '../db/apply-changes.ts';
 import { type ChangeRow, isPushStage, lightColumns, toChange } from '../db/change-row.ts';
+import type { Session } from '../db/database.ts';
 import { type EntityType, entityAsJson, keyColumn } from '../db/entity-types.ts';
-import { moveChanges } from '../db/move-changes.ts';
+import { CARRIED_CHANGES, moveChanges } from '../db/move-changes.ts';
 import { quoteLiteral } from '../db/sql-values.ts';
 import type { RemoteContext } from './apply-feed.ts';
 
@@ -36,7 +37,11 @@ export async function recordPresent(
        FROM jsonb_to_recordset($1::jsonb) AS r(id text, e text, d jsonb, h bigint) RETURNING ${lightColumns('c')}`,
       [JSON.stringify(rows), type.entityType, now, note],
     );
-    for (const row of recorded) draft.recorded(toChange(row, { now, paused: false }));
+    for (const row of recorded) {
+      const change = toChange(row, { now, paused: false });
+      if (draft.changes.size < CARRIED_CHANGES) draft.recorded(change);
+      else draft.count(null, change.status, 1);
+    }
   }
 }
 
@@ -60,8 +65,8 @@ export async function supersedeType(
 ): Promise<void> {
   const { session } = context;
   const [mark] = await session.run<{ last: number | null }>(`SELECT max(seq) AS last FROM local_changes`);
-  const present = await presentStates(context, type, entities);
-  await recordPresent(context, type, present, `the state at ${occasion}`);
+  for await (const present of presentStates(session, type, entities))
+    await recordPresent(context, type, present, `the state at ${occasion}`);
   await supersedeWaiting(context, type, { entities, keepsDeletes, occasion, last: mark?.last ?? 0 });
 }
 
@@ -73,21 +78,49 @@ function aloneLanes(type: EntityType): string {
     GROUP BY c.entity_id HAVING count(*) = 1 AND bool_and(c.operation = 'insert' AND c.status = 'applied')`;
 }
 
-async function presentStates(
-  { session }: RemoteContext,
+interface PresentRow {
+  readonly id: string;
+  /** Null where nothing is to be said of it. */
+  readonly entity: Entity | null;
+  readonly base: Entity | null;
+  readonly waits: boolean;
+}
+
+/** Page by page, in the order of the key: what is recorded of one says nothing about the next. */
+async function* presentStates(
+  session: Session,
   type: EntityType,
   which: Superseding['entities'],
-): Promise<PresentEntity[]> {
+): AsyncGenerator<PresentEntity[]> {
+  for (let last: string | undefined, isFirst = true; isFirst || last !== undefined; isFirst = false) {
+    const rows: PresentRow[] = await session.runList<PresentRow>(
+      presentPage(type, which, isFirst),
+      last === undefined ? [] : [last],
+    );
+    yield rows.flatMap(({ id, entity, base, waits }) =>
+      entity !== null && (waits || base === null || saysMore(type, entity, base)) ? [{ id, entity }] : [],
+    );
+    last = rows.length === CHUNK ? rows.at(-1)?.id : undefined;
+  }
+}
+
+/** `$1` the key after which it goes on. */
+function presentPage(type: EntityType, which: Superseding['entities'], isFirst: boolean): string {
   const name = quoteLiteral(type.entityType);
-  const key = `t.${keyColumn(type)}::text`;
-  const rows = await session.runList<{ id: string; entity: Entity; base: Entity | null; waits: boolean }>(
-    `SELECT json_agg(json_build_object('id', ${key}, 'entity', ${entityAsJson(type, 't')}, 'base', b.data, 'waits',
-       EXISTS (SELECT FROM local_changes c WHERE c.entity_type = ${name} AND c.entity_id = ${key} AND ${UNSENT}))) AS rows
-     FROM ${type.sqlTable} t LEFT JOIN local_data.entity_bases b ON b.entity_type = ${name} AND b.entity_id = ${key}
-     WHERE ${key} NOT IN (${aloneLanes(type)}) ${which === 'all' ? '' : 'AND b.entity_id IS NULL'}
-       AND NOT EXISTS (SELECT FROM local_data.missing_entities m WHERE m.entity_type = ${name} AND m.entity_id = ${key})`,
-  );
-  return rows.filter(({ entity, base, waits }) => waits || base === null || saysMore(type, entity, base));
+  const key = keyColumn(type);
+  const id = `t.${key}::text`;
+  const isSaid = [
+    `NOT (w.number = 1 AND w.is_insert)`,
+    ...(which === 'all' ? [] : ['b.entity_id IS NULL']),
+    `NOT EXISTS (SELECT FROM local_data.missing_entities m WHERE m.entity_type = ${name} AND m.entity_id = ${id})`,
+  ].join(' AND ');
+  return `SELECT json_agg(json_build_object('id', ${id}, 'entity', CASE WHEN ${isSaid} THEN ${entityAsJson(type, 't')} END,
+      'base', b.data, 'waits', w.number > 0) ORDER BY t.${key}) AS rows
+    FROM (SELECT * FROM ${type.sqlTable} e ${isFirst ? '' : `WHERE e.${key} > $1::${type.keyType}`} ORDER BY e.${key} LIMIT ${CHUNK}) t
+    LEFT JOIN LATERAL (SELECT * FROM local_data.entity_bases b
+      WHERE b.entity_type = ${name} AND b.entity_id = ${id} OFFSET 0) b ON true
+    CROSS JOIN LATERAL (SELECT count(*) AS number, bool_and(c.operation = 'insert' AND c.status = 'applied') AS is_insert
+      FROM local_changes c WHERE c.entity_type = ${name} AND c.entity_id = ${id} AND ${UNSENT}) w`;
 }
 
 /** Whether an entity has a value that the base has not. What the table computes by itself does not count. */

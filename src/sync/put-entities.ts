@@ -7,8 +7,8 @@ import type { CommitDraft } from '../db/commit-log.ts';
 import type { Session } from '../db/database.ts';
 import type { EntityName } from '../db/entity-bases.ts';
 import { bulkPutAbsent, bulkPutPresent, bulkRemove, stillReferredTo } from '../db/entity-statements.ts';
-import type { EntityType, EntityTypes } from '../db/entity-types.ts';
-import { SqlError } from '../db/sql-error.ts';
+import { type EntityType, type EntityTypes, columnOfKey } from '../db/entity-types.ts';
+import { SqlError, isRefusal } from '../db/sql-error.ts';
 
 export interface Put extends EntityName {
   /** Null where it is to be gone. */
@@ -39,19 +39,38 @@ export async function putEntities(context: PutContext, puts: readonly Put[]): Pr
       refused.push({ put, error: new UnknownType(put.entityType) });
     else known.push(put);
   }
-  let waiting = await putOrHalve(context, known, previous);
-  // What one of them stands in another's way of may go once that other is in place.
-  while (waiting.length > 0) {
-    const left = await putOrHalve(
-      context,
-      waiting.map(({ put }) => put),
-      previous,
-    );
-    const hasProgressed = left.length < waiting.length;
-    waiting = left;
-    if (!hasProgressed) break;
+  refused.push(...(await putInPasses(context, known, previous)));
+  return { previous, refused };
+}
+
+type Refused = PutOutcome['refused'][number];
+
+/** What is left after so many is tried again when something else has been written. */
+const PASSES = 6;
+
+/**
+ * What one of them stands in another's way of may go once that other is in place. Each pass goes the other way round: of a
+ * row of them that wait for one another, one way finds a place for all and the other for one.
+ */
+async function putInPasses(
+  context: PutContext,
+  puts: readonly Put[],
+  previous: Map<string, Entity>,
+): Promise<Refused[]> {
+  const hopeless: Refused[] = [];
+  let waiting: readonly Put[] = referredFirst(context.entityTypes, puts);
+  for (let pass = 1; ; pass++) {
+    const left = await putOrHalve(context, waiting, previous);
+    hopeless.push(...left.filter(({ error }) => isOfItself(error)));
+    const others = left.filter(({ error }) => !isOfItself(error));
+    if (others.length === 0 || left.length === waiting.length || pass === PASSES) return [...hopeless, ...others];
+    waiting = others.map(({ put }) => put).toReversed();
   }
-  return { previous, refused: [...refused, ...waiting] };
+}
+
+/** A value that does not fit, whatever else is here: no other row makes room for it. */
+function isOfItself(error: unknown): boolean {
+  return error instanceof SqlError && /^(22|54|23502|23514)/.test(error.sqlState);
 }
 
 export class UnknownType extends Error {
@@ -77,13 +96,13 @@ async function putOrHalve(
   context: PutContext,
   puts: readonly Put[],
   previous: Map<string, Entity>,
-): Promise<{ put: Put; error: unknown }[]> {
+): Promise<Refused[]> {
   if (puts.length === 0) return [];
   try {
     await context.session.savepoint(() => putAll(context, puts, previous));
     return [];
   } catch (error) {
-    if (!mayBeRefused(error)) throw error;
+    if (!(error instanceof StillReferredTo) && !isRefusal(error)) throw error;
     const [only] = puts;
     if (puts.length === 1 && only !== undefined) return [{ put: only, error }];
     const middle = Math.ceil(puts.length / 2);
@@ -94,10 +113,28 @@ async function putOrHalve(
   }
 }
 
-/** Constraints, values that do not fit and someone's triggers; not a full disk or a lost connection. */
-function mayBeRefused(error: unknown): boolean {
-  if (error instanceof StillReferredTo) return true;
-  return error instanceof SqlError && /^(2[0-9]|P0|42|44)/.test(error.sqlState);
+/** Each before what refers to it, so that halves go in that order; a circle stands as it came. What is to go comes last. */
+function referredFirst(entityTypes: EntityTypes, puts: readonly Put[]): readonly Put[] {
+  if (puts.length <= 1) return puts;
+  const stays = new Map(puts.flatMap((put) => (put.state === null ? [] : [[laneOf(put), put] as const])));
+  const byType = Map.groupBy(stays.values(), ({ entityType }) => entityType);
+  const ordered = new Set<Put>();
+  const visited = new Set<Put>();
+  for (const type of parentsFirst(entityTypes)) {
+    const { entityType } = type;
+    const columns = type.foreignKeys.flatMap((foreignKey) => columnOfKey(foreignKey, type) ?? []);
+    const visit = (put: Put): void => {
+      if (visited.has(put)) return;
+      visited.add(put);
+      for (const column of columns) {
+        const referred = stays.get(laneOf({ entityType, entityId: String(put.state?.[column]) }));
+        if (referred !== undefined) visit(referred);
+      }
+      ordered.add(put);
+    };
+    for (const put of byType.get(entityType) ?? []) visit(put);
+  }
+  return [...ordered, ...puts.filter(({ state }) => state === null)];
 }
 
 interface Done {
@@ -188,10 +225,9 @@ async function removeOfType(
   if (puts.length === 0) return [];
   const rows = JSON.stringify(puts.map((put) => ({ e: put.entityId })));
   for (const child of entityTypes.all()) {
-    for (const { referencedTable, columns } of child.foreignKeys) {
-      const [column] = columns;
-      if (referencedTable !== type.sqlTable || column === undefined) continue;
-      const [first] = await session.run<{ id: string }>(stillReferredTo(type, child, column), [rows]);
+    for (const foreignKey of child.foreignKeys) {
+      if (foreignKey.referencedTable !== type.sqlTable) continue;
+      const [first] = await session.run<{ id: string }>(stillReferredTo(type, child, foreignKey), [rows]);
       if (first !== undefined)
         throw new StillReferredTo({ entityType: type.entityType, entityId: first.id }, child.entityType);
     }

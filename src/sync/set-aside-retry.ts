@@ -1,8 +1,7 @@
 // Tries what was set aside again whenever something was written here that may have made room for it: a moment after, and the
 // more seldom the longer it takes, so that a great number of them never holds up anything else.
 import { requireChange } from '../db/changes-table.ts';
-import { feedVersion } from '../db/entity-bases.ts';
-import { retrySetAside } from './apply-feed.ts';
+import { RETRY_START, type RetryFrom, retrySetAside, retryThese } from './apply-feed.ts';
 import type { SyncLedger } from './sync-ledger.ts';
 
 /** Milliseconds. */
@@ -36,17 +35,27 @@ export class SetAsideRetry {
     }, this.#pauseMs);
   }
 
-  /** Of the type that a change is of, or all. */
+  /** All, or that of the type that a change is of: its own entity first. A page is a transaction, however many there are. */
   async now(changeId?: string): Promise<void> {
-    const { clock } = this.#ledger.parts;
+    const ledger = this.#ledger;
+    const { clock } = ledger.parts;
     const begun = clock.now();
-    await this.#ledger.write(async (context) => {
-      const reasons = { now: context.now, paused: false };
-      const change = changeId === undefined ? undefined : await requireChange(context.session, changeId, reasons);
-      await retrySetAside(context, await feedVersion(context.session), change?.entityType);
-    });
+    const only = changeId === undefined ? undefined : await this.#retryOne(changeId);
+    for (let from: RetryFrom | undefined = RETRY_START; from !== undefined && !ledger.isClosed;) {
+      const next: RetryFrom = from;
+      from = await ledger.write((context) => retrySetAside(context, context.version, next, only));
+    }
     this.#pauseMs = Math.max(RETRY_AFTER, SHARE * (clock.now() - begun));
-    this.#ledger.troubles.countSoon();
+    ledger.troubles.countSoon();
+  }
+
+  /** Gives its type. */
+  #retryOne(changeId: string): Promise<string> {
+    return this.#ledger.write(async (context) => {
+      const change = await requireChange(context.session, changeId, { now: context.now, paused: false });
+      await retryThese(context, context.version, [change]);
+      return change.entityType;
+    });
   }
 
   close(): void {

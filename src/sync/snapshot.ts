@@ -6,7 +6,9 @@ import { laneOf } from '../db/change-row.ts';
 import { type EntityBase, type EntityName, feedVersion, moveBases, pinMadeOn } from '../db/entity-bases.ts';
 import type { EntityType, EntityTypes } from '../db/entity-types.ts';
 import {
+  RETRY_START,
   type RemoteContext,
+  type RetryFrom,
   type Strange,
   nameOf,
   problemOf,
@@ -20,12 +22,12 @@ import { UnknownType, parentsFirst } from './put-entities.ts';
 import { type Binding, setBinding } from './sync-binding.ts';
 import { type TypeShape, setShape, shapeOf } from './type-standing.ts';
 
-/** Keeps one page; gives true when it was the last. What cannot be read of it is set aside, and taken to be there. */
+/** Keeps one page. What cannot be read of it is set aside, and taken to be there. */
 export async function keepSnapshotPage(
   context: RemoteContext,
   binding: Binding,
   page: SnapshotResponse,
-): Promise<boolean> {
+): Promise<void> {
   const { understood, strange } = readEntities(page.entities);
   await moveBases(context.session, understood, binding.snapshot);
   await keepStrange(context, binding, strange);
@@ -36,7 +38,6 @@ export async function keepSnapshotPage(
     snapshot_total: page.total,
     ...(page.next === null ? { phase: 'applying' } : {}),
   });
-  return page.next === null;
 }
 
 function readEntities(values: readonly unknown[]): { understood: EntityBase[]; strange: Strange[] } {
@@ -67,11 +68,13 @@ async function keepStrange(context: RemoteContext, binding: Binding, strange: re
 
 /** Where putting in place has come: the type, and the entity after which it goes on. */
 export interface ApplyingFrom {
-  readonly step: 'put' | 'gone';
+  readonly step: 'put' | 'gone' | 'again';
   /** Those that were in step when it began, parents first, with the tables they had. */
   readonly types: readonly { readonly entityType: string; readonly shape: TypeShape }[];
   readonly at: number;
   readonly after: string;
+  /** Of what was set aside. */
+  readonly again: RetryFrom;
 }
 
 export function applyingStart(entityTypes: EntityTypes, isLocalOnly: (entityType: string) => boolean): ApplyingFrom {
@@ -81,6 +84,7 @@ export function applyingStart(entityTypes: EntityTypes, isLocalOnly: (entityType
     types: types.map((type) => ({ entityType: type.entityType, shape: shapeOf(type) })),
     at: 0,
     after: '',
+    again: RETRY_START,
   };
 }
 
@@ -95,19 +99,29 @@ export async function applySnapshotChunk(
   binding: Binding,
   from: ApplyingFrom,
 ): Promise<ApplyingFrom | undefined> {
+  if (from.step === 'again') return tryAgain(context, binding, from);
   const ordered = from.step === 'put' ? from.types : from.types.toReversed();
   const type = ordered[from.at];
-  if (type === undefined) {
-    if (from.step === 'put') return { ...from, step: 'gone', at: 0, after: '' };
-    await finish(context, binding, from);
-    return undefined;
-  }
+  if (type === undefined) return { ...from, step: from.step === 'put' ? 'gone' : 'again', at: 0, after: '' };
   const bases = await nextBases(context, binding, from, type.entityType);
   if (bases.length > 0) await putSnapshot(context, binding, from, bases);
   const last = bases.at(-1);
   const isDone = bases.length < CHUNK || last === undefined;
   if (isDone && from.step === 'gone') await takeAwayUnseen(context, binding, type.entityType);
   return isDone ? { ...from, at: from.at + 1, after: '' } : { ...from, after: last.entityId };
+}
+
+/** Of a type that refers to itself, a child may have come before its parent. */
+async function tryAgain(
+  context: RemoteContext,
+  binding: Binding,
+  from: ApplyingFrom,
+): Promise<ApplyingFrom | undefined> {
+  const version = binding.snapshot_version ?? 0;
+  const again = context.setAside === 0 ? undefined : await retrySetAside(context, version, from.again);
+  if (again !== undefined) return { ...from, again };
+  await finish(context, binding, from);
+  return undefined;
 }
 
 async function putSnapshot(
@@ -177,7 +191,6 @@ async function markDeleted({ session }: RemoteContext, binding: Binding, bases: 
 async function finish(context: RemoteContext, binding: Binding, { types }: ApplyingFrom): Promise<void> {
   const { session, now } = context;
   await markRestDeleted(context, binding);
-  await retryAll(context, binding.snapshot_version ?? 0);
   await setAsideUnknown(context);
   for (const { entityType, shape } of types) await setShape(session, entityType, shape);
   await setBinding(session, {
@@ -231,12 +244,8 @@ export async function putBasesOf(context: RemoteContext, type: EntityType, after
   if (bases.length > 0) await putInBulk(context, bases, version);
   const last: EntityName | undefined = bases.at(-1);
   if (last !== undefined && bases.length === CHUNK) return last.entityId;
-  await retryAll(context, version);
+  if (context.setAside === 0) return undefined;
+  for (let from: RetryFrom | undefined = RETRY_START; from !== undefined;)
+    from = await retrySetAside(context, version, from);
   return undefined;
-}
-
-/** Of a type that refers to itself, a child may have come before its parent. */
-async function retryAll(context: RemoteContext, version: number): Promise<void> {
-  if (context.setAside === 0) return;
-  for (let placed = 1; placed > 0;) placed = await retrySetAside(context, version);
 }

@@ -109,7 +109,6 @@ interface Hashed {
   readonly entityId: string;
   readonly version: number;
   readonly hash: string;
-  readonly data: Entity | null;
 }
 
 interface Hashes {
@@ -139,7 +138,7 @@ async function readHashes(parts: VerifyParts): Promise<Hashes | undefined> {
     for (const { t, e, v, d } of page) {
       if (parts.isLocalOnly(t)) continue;
       count += 1;
-      const hashed = { entityType: t, entityId: e, version: v, hash: hashOf(d), data: d };
+      const hashed = { entityType: t, entityId: e, version: v, hash: hashOf(d) };
       const bucket = bucketOf(t, e);
       const known = buckets.get(bucket);
       if (known === undefined) buckets.set(bucket, [hashed]);
@@ -166,26 +165,27 @@ async function compareBucket(
     if (answer.next === null) break;
     page = answer.next;
   }
+  const differing = here.filter((own) => {
+    const other = there.get(laneOf(own));
+    return other === undefined || hashOf(other.entity) !== own.hash;
+  });
+  // Only hashes are kept of what is the same on both sides.
+  const bases = await parts.read((session) => readBases(session, differing));
   const found: Difference[] = [];
-  for (const own of here) {
-    const lane = laneOf(own);
+  for (const { entityType, entityId, version: at } of differing) {
+    const lane = laneOf({ entityType, entityId });
     const other = there.get(lane);
-    there.delete(lane);
-    const { entityType, entityId, data } = own;
+    const data = bases.get(lane)?.data ?? null;
     if (other === undefined) {
-      const base = { entityType, entityId, version: Math.max(version, own.version + 1), timestamp: 0, data: null };
+      const base = { entityType, entityId, version: Math.max(version, at + 1), timestamp: 0, data: null };
       found.push({ difference: { entityType, entityId, kind: 'missing-there', server: null, here: data }, base });
-    } else if (hashOf(other.entity) !== own.hash) {
-      const base = {
-        entityType,
-        entityId,
-        version: Math.max(other.version, own.version),
-        timestamp: other.timestamp,
-        data: other.entity,
-      };
-      found.push({ difference: { entityType, entityId, kind: 'different', server: other.entity, here: data }, base });
+      continue;
     }
+    const { entity, timestamp } = other;
+    const base = { entityType, entityId, version: Math.max(other.version, at), timestamp, data: entity };
+    found.push({ difference: { entityType, entityId, kind: 'different', server: entity, here: data }, base });
   }
+  for (const own of here) there.delete(laneOf(own));
   for (const { entityType, entityId, entity, version: at, timestamp } of there.values()) {
     const base = { entityType, entityId, version: at, timestamp, data: entity };
     found.push({ difference: { entityType, entityId, kind: 'missing-here', server: entity, here: null }, base });

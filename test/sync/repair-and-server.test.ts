@@ -226,13 +226,17 @@ describe('repairing beside a server', () => {
 
     it('with a value that the table refuses changes nothing, and says which', async () => {
       const a = await connected();
-      await a.exec(`ALTER TABLE tasks ADD CHECK (priority < 10)`);
+      await a.exec(`ALTER TABLE tasks ADD CHECK (priority < 10);
+        CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+          RAISE 'not this title' USING ERRCODE = 'LD001'; END $$;
+        CREATE TRIGGER refuse BEFORE UPDATE ON tasks FOR EACH ROW WHEN (NEW.title = 'raised') EXECUTE FUNCTION refuse()`);
       const [refused] = await refusedAndBehind(a);
       const before = [await task(a), await a.listChanges()];
       const refusals: [string, JsonObject, RegExp][] = [
         ['CONSTRAINT_VIOLATION', { priority: 99 }, /^Change 2 \(update of Task "t1"\) was not edited.*priority is 99/],
         ['CONSTRAINT_VIOLATION', { project_id: 'none' }, /refers to Project "none" by project_id, and there is none/],
         ['CONSTRAINT_VIOLATION', { priority: 'many' }, /was not edited/],
+        ['CONSTRAINT_VIOLATION', { title: 'raised' }, /was not edited. not this title/],
         ['UNKNOWN_COLUMN', { colour: 'red' }, /"colour" is no column/],
         ['KEY_MISMATCH', { id: 't2' }, /"t2"/],
       ];

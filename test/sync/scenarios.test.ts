@@ -349,6 +349,98 @@ describe('synchronisation', () => {
     });
   }
 
+  for (const keep of ['mine', 'theirs'] as const) {
+    it(`asks a person under manual when I delete what was updated there, and does what was chosen: ${keep} (scenario 24)`, async () => {
+      const [a, b] = await apart('manual');
+      await a.deleteEntity('Task', 't1');
+      await b.upsertEntity('Task', 't1', { title: 'by b' });
+      await together(a, b);
+      const [conflicted] = await a.sync.conflicts();
+      assert.ok(conflicted);
+      assert.equal(conflicted.operation, 'delete');
+      assert.deepEqual([conflicted.conflict?.mine, conflicted.conflict?.theirs?.['title']], [null, 'by b']);
+      assert.equal(await a.getEntity('Task', 't1'), undefined);
+      assert.equal((await b.getEntity('Task', 't1'))?.['title'], 'by b');
+      await a.sync.resolve(conflicted.id, { keep });
+      await a.sync.whenSynced();
+      await b.sync.whenSynced();
+      assert.equal((await b.getEntity('Task', 't1'))?.['title'], keep === 'mine' ? undefined : 'by b');
+      assert.deepEqual(await a.getEntity('Task', 't1'), await b.getEntity('Task', 't1'));
+      assert.deepEqual(await a.sync.conflicts(), []);
+    });
+  }
+
+  const insertAgainstDelete: readonly [Policy, 'earlier' | 'later', survives: boolean | 'asked'][] = [
+    ['merge', 'earlier', true],
+    ['last-write-wins', 'earlier', false],
+    ['last-write-wins', 'later', true],
+    ['local-wins', 'earlier', true],
+    ['remote-wins', 'later', false],
+    ['manual', 'later', 'asked'],
+  ];
+  for (const [policy, when, survives] of insertAgainstDelete) {
+    const outcome = survives === 'asked' ? 'asks about' : survives ? 'keeps' : 'loses';
+    it(`${outcome} what I insert under ${policy}, ${when} than it was made and deleted there (scenario 24)`, async () => {
+      const [a, b] = await apart(policy);
+      if (when === 'earlier') await a.upsertEntity('Task', 't2', { title: 'by a', priority: 3 });
+      await b.sync.goOnline();
+      await b.upsertEntity('Task', 't2', { title: 'by b' });
+      await b.sync.whenSynced();
+      await b.deleteEntity('Task', 't2');
+      await b.sync.whenSynced();
+      if (when === 'later') await a.upsertEntity('Task', 't2', { title: 'by a', priority: 3 });
+      await together(a, b);
+      if (survives === 'asked') {
+        const [conflicted] = await a.sync.conflicts();
+        assert.deepEqual([conflicted?.operation, conflicted?.conflict?.theirs], ['insert', null]);
+        await a.sync.resolve(conflicted?.id ?? '', { keep: 'mine' });
+        await a.sync.whenSynced();
+        await b.sync.whenSynced();
+      }
+      const there = await b.getEntity('Task', 't2');
+      assert.deepEqual([there?.['title'], there?.['priority']], survives ? ['by a', 3] : [undefined, undefined]);
+      assert.deepEqual(await a.getEntity('Task', 't2'), there);
+      assert.equal((await a.sync.verify()).differencesTotal, 0);
+    });
+  }
+
+  it('shows what the server makes of a change with its echo, also where that comes before the answer (scenario 22)', async () => {
+    const echoed = Promise.withResolvers<void>();
+    const late: OpenTransport = (options) => {
+      const transport = httpTransport({ ...options, url: server.url });
+      const push: SyncTransport['push'] = async (request, call) => {
+        const answer = await transport.push(request, call);
+        await echoed.promise;
+        return answer;
+      };
+      const pull: SyncTransport['pull'] = async (query, call) => {
+        const page = await transport.pull(query, call);
+        const changes = page.changes.map((change) => withPriority(change, 5));
+        return { ...page, changes };
+      };
+      return { ...transport, push, pull };
+    };
+    const a = await client({ transports: { late } });
+    await a.sync.connect({ url: 'late:server', token });
+    await a.sync.whenSynced();
+    await a.sync.goOffline();
+    await a.upsertEntity('Task', 't1', { title: 'mine' });
+    const { id } = (await a.listChanges()).changes[0] ?? { id: '' };
+    const seen: unknown[] = [];
+    a.onCommit(({ entities }) =>
+      seen.push(...entities.flatMap(({ upserted }) => upserted.map((task) => task['priority']))),
+    );
+    await a.sync.goOnline();
+    await whenChange(a, id, ({ status }) => status === 'synced');
+    assert.equal((await a.getEntity('Task', 't1'))?.['priority'], 5);
+    await a.upsertEntity('Task', 't1', { title: 'again' });
+    echoed.resolve();
+    await a.sync.whenSynced();
+    const entity = await a.getEntity('Task', 't1');
+    assert.deepEqual([entity?.['title'], entity?.['priority']], ['again', 5]);
+    assert.deepEqual([...new Set(seen)], [5]);
+  });
+
   it('sends what a person merged', async () => {
     const [a, b] = await apart('manual');
     await a.upsertEntity('Task', 't1', { title: 'by a' });
@@ -689,4 +781,11 @@ describe('synchronisation', () => {
 
 function codeOf(error: unknown): string | undefined {
   return error instanceof LocalDataError ? error.code : undefined;
+}
+
+/** A row of the feed in which the server has set a field by itself. */
+function withPriority(change: unknown, priority: number): unknown {
+  const entity: unknown = typeof change === 'object' && change !== null ? Reflect.get(change, 'entity') : null;
+  if (typeof entity !== 'object' || entity === null) return change;
+  return { ...(change as object), entity: { ...entity, priority } };
 }

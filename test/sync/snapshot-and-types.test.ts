@@ -4,7 +4,11 @@ import assert from 'node:assert/strict';
 import { cpSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { httpTransport } from '../../src/sync/http-transport.ts';
-import type { OpenTransport, SyncTransport } from '../../src/sync/transport.ts';
+import {
+  type OpenTransport,
+  type SyncTransport,
+  TransportError as TransportTrouble,
+} from '../../src/sync/transport.ts';
 import {
   LocalDataError,
   type LocalDataEngine,
@@ -80,6 +84,19 @@ describe('snapshots and entity types', () => {
         { entity_id: 't1', deleted: true },
         { entity_id: 't2', deleted: false },
       ]);
+    });
+
+    it('leaves no note of when the feed brought it, which nobody can ask for', async () => {
+      const a = await connected(TASKS_STAY);
+      const b = await connected();
+      await b.upsertEntity('Task', 't1', { title: 'from b' });
+      await bothSynced(b, a);
+      const { rows } = await a.query('SELECT version FROM local_data.feed_pages');
+      assert.deepEqual(rows, []);
+      await b.upsertEntity('Project', 'p1', { name: 'from b' });
+      await bothSynced(b, a);
+      const [remote] = (await a.listChanges({ entityType: 'Project' })).changes;
+      assert.notEqual((await a.sync.receipt(remote?.id ?? '')).seenInFeedAt, null);
     });
 
     it('is not put in place by a snapshot either', async () => {
@@ -211,6 +228,27 @@ describe('snapshots and entity types', () => {
         { id: 'i2', name: 'two' },
       ]);
       assert.equal((await a.sync.state()).refused, 0);
+    });
+
+    it('sends them also where there are more than one event carries', async () => {
+      const a = await connected();
+      await a.exec(`CREATE TABLE items (id integer PRIMARY KEY, name text);
+        INSERT INTO items SELECT i, 'item ' || i FROM generate_series(1, 2500) i`);
+      const carried: number[] = [];
+      a.onCommit(({ changes }) => carried.push(changes.length));
+      await a.registerEntityType({ entityType: 'Item', table: 'items' });
+      await a.sync.whenSynced();
+      assert.ok(Math.max(...carried) <= 1_000, `${Math.max(...carried)} changes in one event`);
+      const { rows } = await a.query(`SELECT count(*)::int AS n FROM local_changes WHERE status = 'synced'`);
+      assert.equal(rows[0]?.['n'], 2_500);
+      assert.equal((await a.sync.state()).waiting, 0);
+      const b = await client();
+      await b.exec('CREATE TABLE items (id integer PRIMARY KEY, name text)');
+      await b.registerEntityType({ entityType: 'Item', table: 'items' });
+      await b.sync.connect({ url: server.url, token });
+      await b.sync.whenSynced();
+      assert.equal(await b.countEntities('Item'), 2_500);
+      assert.equal((await b.sync.verify()).differencesTotal, 0);
     });
 
     it('meets what the server has of the same ids as at a first connect', async () => {
@@ -507,6 +545,45 @@ describe('snapshots and entity types', () => {
     assert.equal((await a.getEntity('Task', 't1'))?.['title'], 'kept');
   });
 
+  it('deletes here what it lacks where the feed no longer reaches back so far, unless changes wait for it', async () => {
+    const short = await startServer({ memory: true, secret: SECRET, retention: { feedRows: 1, everyMs: 20 } });
+    const space = newSpace();
+    token = await tokenFor(space);
+    const [a, b] = [await client(), await client()];
+    for (const data of [a, b]) {
+      await data.sync.setRules({ Task: { conflicts: 'manual' } });
+      await data.sync.connect({ url: short.url, token });
+    }
+    for (const id of ['t1', 't2', 't3']) await a.upsertEntity('Task', id, { title: 'base' });
+    await bothSynced(a, b);
+    await b.sync.goOffline();
+    const { rows } = await b.query(`SELECT cursor FROM local_data.sync_binding`);
+    await b.upsertEntity('Task', 't2', { title: 'waits' });
+    await a.deleteEntity('Task', 't1');
+    await a.deleteEntity('Task', 't2');
+    await a.upsertEntity('Task', 't4', { title: 'new' });
+    await a.sync.whenSynced();
+    await whenExpired(httpTransport({ url: short.url, token, space }), String(rows[0]?.['cursor']));
+    await b.sync.goOnline();
+    await b.sync.whenSynced();
+    const { rows: here } = await b.queryEntities('Task', { orderBy: 'id' });
+    assert.deepEqual(
+      here.map(({ id, title }) => [id, title]),
+      [
+        ['t2', 'waits'],
+        ['t3', 'base'],
+        ['t4', 'new'],
+      ],
+    );
+    const [conflicted] = await b.sync.conflicts();
+    assert.deepEqual([conflicted?.entityId, conflicted?.conflict?.theirs], ['t2', null]);
+    await b.sync.resolve(conflicted?.id ?? '', { keep: 'mine' });
+    await bothSynced(b, a);
+    assert.equal((await a.getEntity('Task', 't2'))?.['title'], 'waits');
+    for (const data of opened.splice(0)) await data.close();
+    await short.close();
+  });
+
   it('is in step after a database of an earlier version was brought up to this one, and sends nothing anew', async () => {
     const directory = temporaryDirectory();
     const options = { dataDir: join(directory.path, 'data') };
@@ -775,5 +852,19 @@ async function until(data: LocalDataEngine, isSo: () => Promise<boolean>): Promi
     });
     if (await isSo()) return;
     await committed;
+  }
+}
+
+/** Asks until the feed no longer reaches back to the cursor. */
+async function whenExpired(transport: SyncTransport, cursor: string): Promise<void> {
+  const call = { signal: new AbortController().signal, timeoutMs: 10_000 };
+  for (let isThere = true; isThere;) {
+    isThere = await transport.pull({ after: cursor, limit: 1, wait: 0 }, call).then(
+      () => true,
+      (error: unknown) => {
+        if (error instanceof TransportTrouble && error.kind === 'cursor-expired') return false;
+        throw error;
+      },
+    );
   }
 }

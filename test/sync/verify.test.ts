@@ -123,6 +123,17 @@ describe('verifying against the server', () => {
     assert.deepEqual(await found(a), []);
   });
 
+  it('finds what the type of a column refuses by now, by whatever code, and goes on', async () => {
+    const a = await connected();
+    await a.exec(`CREATE FUNCTION fits(value text) RETURNS boolean LANGUAGE plpgsql AS 'BEGIN RETURN true; END';
+      CREATE DOMAIN fitting AS text CHECK (fits(VALUE)); ALTER TABLE tasks ALTER COLUMN title TYPE fitting`);
+    for (const title of ['t1', 't2', 't3']) await a.upsertEntity('Task', title, { title });
+    await a.sync.whenSynced();
+    await a.exec(`CREATE OR REPLACE FUNCTION fits(value text) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN
+      IF value = 't2' THEN RAISE 'no longer' USING ERRCODE = 'LD001'; END IF; RETURN true; END $$`);
+    assert.deepEqual(await found(a), [['t2', 'not-as-base']]);
+  });
+
   it('compares values by the types of their columns, and nothing that a table computes by itself', async () => {
     const values = `amount numeric(10, 2), at timestamptz, big bigint, bytes bytea, tags text[], extra jsonb`;
     const tables = [
