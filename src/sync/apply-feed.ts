@@ -4,7 +4,7 @@
 import type { z } from 'zod';
 import type { ChangeStatus, Entity, Failure } from '../protocol/changes.ts';
 import { type FeedChange, feedChangeSchema } from '../protocol/sync.ts';
-import { releaseBlocked } from '../db/apply-changes.ts';
+import { releaseBlocked, retryAwaiting } from '../db/apply-changes.ts';
 import { type ChangeRow, laneOf, lightColumns, toChange } from '../db/change-row.ts';
 import type { CommitDraft } from '../db/commit-log.ts';
 import type { Session } from '../db/database.ts';
@@ -43,6 +43,8 @@ export interface RemoteContext {
   readonly missing: number;
   /** It is another number now. */
   readonly tellMissing: () => void;
+  /** Local changes that failed or are held: while there are none, none of them waits for a parent. */
+  readonly stuckHere: number;
 }
 
 export interface FeedPage {
@@ -216,6 +218,10 @@ export async function putOnBases(
     }
   }
   await settleSetAside(context, bases, byLane);
+  if (context.stuckHere > 0) {
+    const appeared = bases.filter((base) => base.data !== null && !byLane.has(laneOf(base)));
+    await retryAwaiting(session, appeared, draft, context.now);
+  }
   return byLane;
 }
 

@@ -319,6 +319,7 @@ export class SyncLedger {
       isLocalOnly: (entityType) => this.isLocalOnly(entityType),
       missing,
       tellMissing: () => this.troubles.countSoon(),
+      stuckHere: this.parts.commits.stuck,
       policyOf: (entityType) => this.policyOf(entityType),
       // As it stands in the database: a page that was written in the turn before may not have been told yet.
       version,

@@ -10,7 +10,16 @@ import {
   openLocalData,
   temporaryDirectory,
 } from '../support/engine.ts';
-import { SECRET, makeTaskTypes, newSpace, openTasks, startServer, tokenFor, whenState } from '../support/sync.ts';
+import {
+  SECRET,
+  makeTaskTypes,
+  newSpace,
+  openTasks,
+  startServer,
+  tokenFor,
+  whenChange,
+  whenState,
+} from '../support/sync.ts';
 import { VirtualClock } from '../support/virtual-clock.ts';
 
 type Server = Awaited<ReturnType<typeof startServer>>;
@@ -191,6 +200,17 @@ describe('push and pull', () => {
     );
     await b.sync.whenSynced();
     assert.equal((await b.listChanges()).changes.length, 0);
+  });
+
+  it('let a change that failed for want of its parent try again once the feed brings the parent', async () => {
+    const [a, b] = [await connected(), await connected()];
+    const change = await a.recordChange('Task', 't1', 'insert', { title: 'orphan', project_id: 'p1' });
+    await whenChange(a, change.id, ({ status }) => status === 'failed');
+    await b.upsertEntity('Project', 'p1', { name: 'The parent' });
+    await b.sync.whenSynced();
+    await whenChange(a, change.id, ({ status }) => status === 'synced');
+    await b.sync.whenSynced();
+    assert.equal((await b.getEntity('Task', 't1'))?.['project_id'], 'p1');
   });
 
   it('know after a disconnect and a restart what the server had accepted and must have', async () => {
