@@ -1,18 +1,20 @@
 // How an element of the Changes view looks: icon, label, short description, tooltip. Reads data only; no engine calls.
 import * as vscode from 'vscode';
-import type { Change, ChangeCounts, ChangeStatus, Failure, Operation } from '../../protocol/changes.ts';
+import type { Change, ChangeStatus, Failure, Operation } from '../../protocol/changes.ts';
 import { COMMANDS } from '../contributions.ts';
 import type { Receipt, SyncState } from '../../protocol/sync-state.ts';
 import { isGivenUp, resolutionLines } from '../sync/resolution-lines.ts';
 import type { RuleFault } from '../sync/sync-rules.ts';
-import { iconOf as syncIconOf, needsAPerson, titleOf } from '../sync/sync-words.ts';
+import { iconOf as syncIconOf, needsAPerson, titleOf, waitOf } from '../sync/sync-words.ts';
 import {
   type ActionElement,
+  type ChangeElement,
   type ChangesElement,
   type FactElement,
   type FaultElement,
   GROUPS,
   type GroupId,
+  type Tally,
   contextValueOf,
   countOf,
   elementId,
@@ -24,21 +26,21 @@ export interface Server {
   readonly ruleFaults: readonly RuleFault[];
 }
 
-export function treeItemOf(element: ChangesElement, counts: ChangeCounts, sync: Server): vscode.TreeItem {
-  const item = itemOf(element, counts, sync);
+export function treeItemOf(element: ChangesElement, tally: Tally, sync: Server): vscode.TreeItem {
+  const item = itemOf(element, tally, sync);
   item.id = elementId(element);
-  item.contextValue = contextValueOf(element, counts);
+  item.contextValue = contextValueOf(element, tally);
   return item;
 }
 
-function itemOf(element: ChangesElement, counts: ChangeCounts, sync: Server): vscode.TreeItem {
+function itemOf(element: ChangesElement, tally: Tally, sync: Server): vscode.TreeItem {
   switch (element.kind) {
     case 'group':
-      return groupItem(element.group, counts);
+      return groupItem(element.group, tally);
     case 'change':
-      return changeItem(element.change);
+      return changeItem(element, sync);
     case 'more':
-      return moreItem(element.group, element.shown, counts);
+      return moreItem(element.group, element.shown, tally);
     case 'action':
       return actionItem(element);
     case 'sync':
@@ -50,11 +52,11 @@ function itemOf(element: ChangesElement, counts: ChangeCounts, sync: Server): vs
   }
 }
 
-function groupItem(id: GroupId, counts: ChangeCounts): vscode.TreeItem {
+function groupItem(id: GroupId, tally: Tally): vscode.TreeItem {
   const { Expanded, Collapsed } = vscode.TreeItemCollapsibleState;
   const group = GROUPS[id];
   const item = new vscode.TreeItem(group.label, group.startsExpanded ? Expanded : Collapsed);
-  const count = countOf(id, counts).toLocaleString();
+  const count = countOf(id, tally).toLocaleString();
   item.description = count;
   item.tooltip = `${group.label}: ${count}. ${GROUP_MEANINGS[id]}`;
   item.accessibilityInformation = { label: `${group.label}, ${count} changes` };
@@ -67,17 +69,20 @@ const GROUP_MEANINGS: Readonly<Record<GroupId, string>> = {
   blocked: 'These wait for another change and go on by themselves once it is through.',
   retrying: 'These met a passing trouble and are tried again by themselves.',
   pending: 'These are next.',
+  waiting: 'These hold here already, and have still to reach the server.',
   finished: 'Applied or discarded; the newest first.',
 };
 
-function changeItem(change: Change): vscode.TreeItem {
+function changeItem({ change, group }: ChangeElement, { state }: Server): vscode.TreeItem {
   const { entityType, entityId, operation, status } = change;
   const item = new vscode.TreeItem(labelOf(change));
-  const reason = reasonOf(change);
+  const isWaiting = group === 'waiting';
+  const reason = isWaiting ? waitOf(state) : reasonOf(change);
   item.description = reason;
-  item.iconPath = iconOf(status, operation);
+  item.iconPath = isWaiting ? WAITING_ICON : iconOf(status, operation);
+  const standing = isWaiting ? 'waiting' : status;
   item.accessibilityInformation = {
-    label: `${status} change: ${operation} ${entityType} ${entityId}${reason === '' ? '' : `, ${reason}`}`,
+    label: `${standing} change: ${operation} ${entityType} ${entityId}${reason === '' ? '' : `, ${reason}`}`,
   };
   item.command = {
     command: 'localData.change.show',
@@ -163,15 +168,18 @@ function iconOf(status: ChangeStatus, operation: Operation): vscode.ThemeIcon {
   }
 }
 
+/** On the way up, and not there yet. */
+const WAITING_ICON = new vscode.ThemeIcon('cloud-upload', new vscode.ThemeColor('charts.blue'));
+
 const OPERATION_ICONS: Readonly<Record<Operation, string>> = {
   insert: 'diff-added',
   update: 'diff-modified',
   delete: 'diff-removed',
 };
 
-function moreItem(group: GroupId, shown: number, counts: ChangeCounts): vscode.TreeItem {
+function moreItem(group: GroupId, shown: number, tally: Tally): vscode.TreeItem {
   const item = new vscode.TreeItem('Load more');
-  item.description = `${shown.toLocaleString()} of ${countOf(group, counts).toLocaleString()}`;
+  item.description = `${shown.toLocaleString()} of ${countOf(group, tally).toLocaleString()}`;
   item.iconPath = new vscode.ThemeIcon('ellipsis');
   item.command = { command: 'localData.changes.loadMore', title: 'Load More', arguments: [group] };
   return item;
