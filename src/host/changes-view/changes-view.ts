@@ -26,6 +26,7 @@ import {
 import { changeTooltip, treeItemOf } from './presentation.ts';
 import { noticeOf } from './state-notice.ts';
 import { Throttle } from './throttle.ts';
+import { transactionsOf } from './transactions.ts';
 import { WaitingForServer } from './waiting-for-server.ts';
 
 const REFRESH_EVERY_MS = 250;
@@ -156,7 +157,7 @@ export class ChangesView implements vscode.TreeDataProvider<ChangesElement>, vsc
     const current = await data?.getChange(id);
     const isSent = current?.acceptedAt !== null && current !== undefined;
     const receipt = isSent ? await data?.sync.receipt(id) : undefined;
-    item.tooltip = changeTooltip(current ?? element.change, receipt ?? null, Date.now());
+    item.tooltip = changeTooltip({ ...element, change: current ?? element.change }, receipt ?? null, Date.now());
     return item;
   }
 
@@ -264,9 +265,13 @@ export class ChangesView implements vscode.TreeDataProvider<ChangesElement>, vsc
     const wanted = this.#wanted.get(group) ?? changesPageSize;
     const start = performance.now();
     const { changes, isAll } = await this.#read(group, wanted);
+    const transactions = await this.#transactions(changes);
+    const elements = changes.map((change): ChangeElement => {
+      const transaction = transactions.get(change.transactionId ?? '');
+      return { kind: 'change', group, change, transaction };
+    });
     // A group that is read quickly does not hide at once that another is not.
     this.#readMs = Math.max(performance.now() - start, this.#readMs / 2);
-    const elements = changes.map((change): ChangeElement => ({ kind: 'change', group, change }));
     this.#shown.set(group, elements);
     const more = !isAll && countOf(group, this.#tally()) > elements.length;
     return more ? [...elements, { kind: 'more', group, shown: elements.length }] : elements;
@@ -293,6 +298,11 @@ export class ChangesView implements vscode.TreeDataProvider<ChangesElement>, vsc
       after = page.next;
     }
     return { changes: changes.slice(0, wanted), isAll: false };
+  }
+
+  async #transactions(changes: readonly Change[]): ReturnType<typeof transactionsOf> {
+    const { state } = this.#host.database;
+    return state.kind === 'ready' ? transactionsOf(state.data, changes) : new Map();
   }
 
   /** Of groups that are not there any more nothing is on show. */

@@ -3,6 +3,7 @@
 import type { Change, ChangeCounts, ChangeStatus } from '../../protocol/changes.ts';
 import { isGivenUp } from '../sync/resolution-lines.ts';
 import type { CommandId, RulePlace } from '../contributions.ts';
+import type { Transaction } from './transactions.ts';
 
 export const GROUP_IDS = ['conflicted', 'failed', 'blocked', 'retrying', 'pending', 'waiting', 'finished'] as const;
 export type GroupId = (typeof GROUP_IDS)[number];
@@ -39,7 +40,13 @@ export const GROUPS: Readonly<Record<GroupId, Group>> = {
 };
 
 export type GroupElement = { readonly kind: 'group'; readonly group: GroupId };
-export type ChangeElement = { readonly kind: 'change'; readonly group: GroupId; readonly change: Change };
+export type ChangeElement = {
+  readonly kind: 'change';
+  readonly group: GroupId;
+  readonly change: Change;
+  /** Where it fails or waits as part of one. */
+  readonly transaction?: Transaction | undefined;
+};
 export type MoreElement = { readonly kind: 'more'; readonly group: GroupId; readonly shown: number };
 /** What helps where the view has something to say of the database itself. */
 export type ActionElement = {

@@ -19,6 +19,7 @@ import {
   countOf,
   elementId,
 } from './elements.ts';
+import { type Transaction, inTransaction } from './transactions.ts';
 
 /** What the section on the server is made of. */
 export interface Server {
@@ -73,11 +74,11 @@ const GROUP_MEANINGS: Readonly<Record<GroupId, string>> = {
   finished: 'Applied or discarded; the newest first.',
 };
 
-function changeItem({ change, group }: ChangeElement, { state }: Server): vscode.TreeItem {
+function changeItem({ change, group, transaction }: ChangeElement, { state }: Server): vscode.TreeItem {
   const { entityType, entityId, operation, status } = change;
   const item = new vscode.TreeItem(labelOf(change));
   const isWaiting = group === 'waiting';
-  const reason = isWaiting ? waitOf(state) : reasonOf(change);
+  const reason = isWaiting ? waitOf(state) : inTransaction(change, reasonOf(change), transaction);
   item.description = reason;
   item.iconPath = isWaiting ? WAITING_ICON : iconOf(status, operation);
   const standing = isWaiting ? 'waiting' : status;
@@ -228,14 +229,18 @@ function actionItem({ command, icon, title = COMMANDS[command].title }: ActionEl
 }
 
 /** Everything a person asks of one change, as Markdown. Text from data is escaped: it is shown, never run. */
-export function changeTooltip(change: Change, receipt: Receipt | null, now: number): vscode.MarkdownString {
+export function changeTooltip(
+  { change, transaction }: Pick<ChangeElement, 'change' | 'transaction'>,
+  receipt: Receipt | null,
+  now: number,
+): vscode.MarkdownString {
   const text = new vscode.MarkdownString(undefined, true);
   text.appendMarkdown(`**${OPERATION_WORDS[change.operation]}** `);
   text.appendMarkdown(`${escaped(`${change.entityType} ${change.entityId}`)}\n\n`);
   if (change.reason !== null) text.appendMarkdown(`${escaped(change.reason)}\n\n`);
   for (const line of resolutionLines(change)) text.appendMarkdown(`${escaped(line)}\n\n`);
   if (change.error !== null && change.error !== change.reason) text.appendCodeblock(change.error, 'text');
-  const facts = [...factsOf(change, now), ...receiptFacts(receipt)];
+  const facts = [...factsOf(change, transaction, now), ...receiptFacts(receipt)];
   for (const [name, value] of facts) {
     text.appendMarkdown(`- ${name}: ${escaped(value)}\n`);
   }
@@ -247,7 +252,7 @@ function escaped(text: string): string {
   return new vscode.MarkdownString(undefined, true).appendText(text).value.replaceAll('&nbsp;', ' ');
 }
 
-function factsOf(change: Change, now: number): [string, string][] {
+function factsOf(change: Change, transaction: Transaction | undefined, now: number): [string, string][] {
   const facts: [string, string][] = [
     ['Status', change.status],
     ['Change', `${change.seq}`],
@@ -259,10 +264,15 @@ function factsOf(change: Change, now: number): [string, string][] {
   if (change.failure?.constraint !== undefined) facts.push(['Constraint', change.failure.constraint]);
   if (change.appliedAt !== null) facts.push(['Applied', new Date(change.appliedAt).toLocaleString()]);
   if (change.discardedAt !== null) facts.push(['Discarded', new Date(change.discardedAt).toLocaleString()]);
-  if (change.transactionId !== null) facts.push(['Transaction', change.transactionId]);
+  if (change.transactionId !== null) facts.push(['Transaction', transactionWords(change.transactionId, transaction)]);
   if (change.label !== null) facts.push(['Import', change.label]);
   if (change.note !== null && change.note !== change.reason) facts.push(['Note', change.note]);
   return facts;
+}
+
+function transactionWords(id: string, transaction: Transaction | undefined): string {
+  if (transaction === undefined) return id;
+  return `${transaction.size.toLocaleString()} changes that go together or not at all; retried, edited and discarded as one (${id})`;
 }
 
 /** What the server has said of it. */
