@@ -6,10 +6,11 @@ import { reasonOf } from './changes-view/presentation.ts';
 
 const SHOWN_MS = 5_000;
 
-export function tellOutcome(change: Change): void {
+/** `others` says what went with it, where anything did. */
+export function tellOutcome(change: Change, others = ''): void {
   const name = `${change.entityType} ${change.entityId}`;
   const done = change.status === 'applied' || change.status === 'synced';
   const icon = done ? '$(check)' : change.status === 'failed' ? '$(error)' : '$(clock)';
   const detail = done ? 'applied' : `${change.status}: ${reasonOf(change)}`;
-  vscode.window.setStatusBarMessage(`${icon} ${name} ${detail}`, SHOWN_MS);
+  vscode.window.setStatusBarMessage(`${icon} ${name} ${detail}${others}`, SHOWN_MS);
 }

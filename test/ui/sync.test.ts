@@ -98,11 +98,37 @@ describe('a server, as it is seen', () => {
     await is('Working offline');
     await upsert('task-001', { title: 'Written offline' });
     await is('1 waiting');
+    await workbench.row(/Waiting for the server\s*1$/).waitFor();
+    await workbench.row(/Update Task task-001\s*waits: offline/).waitFor();
+    for (const theme of ['light', 'high-contrast', 'dark'] as const) {
+      await session.setTheme(theme);
+      await session.screenshot(`sync-waiting-${theme}`);
+    }
     await session.screenshot('sync-offline');
     await workbench.row('Go Online').click();
     await isInSync();
+    await workbench.row('Waiting for the server').waitFor({ state: 'detached' });
     const { changes } = await other.pullAll();
     assert.equal(changes.at(-1)?.data?.['title'], 'Written offline');
+  });
+
+  it('shows nothing as waiting that the server accepts at once', async () => {
+    const { version } = await other.info();
+    await workbench.row(new RegExp(`Version\\s*${version}$`)).waitFor();
+    await session.page.evaluate(() => {
+      const seen: string[] = [];
+      const note = () => {
+        const rows = document.querySelectorAll<HTMLElement>('.pane-body .monaco-list-row');
+        for (const row of rows) if (row.innerText.includes('Waiting for the server')) seen.push(row.innerText);
+      };
+      new MutationObserver(note).observe(document.body, { childList: true, subtree: true, characterData: true });
+      Object.assign(globalThis, { seenWaiting: seen });
+    });
+    await upsert('task-001', { title: 'Written while in contact' });
+    await workbench.row(new RegExp(`Version\\s*${version + 1}$`)).waitFor();
+    await isInSync();
+    assert.equal(await titleThere('task-001'), 'Written while in contact');
+    assert.deepEqual(await session.page.evaluate(() => Reflect.get(globalThis, 'seenWaiting')), []);
   });
 
   it('shows a conflict with both sides in the diff and the choice beside it', async () => {
@@ -115,6 +141,7 @@ describe('a server, as it is seen', () => {
       .locator('.quick-input-list .monaco-list-row')
       .filter({ hasText: 'Merge Field by Field…' })
       .waitFor();
+    await workbench.pointNowhere();
     await session.screenshot('sync-conflict');
     await workbench.pick('Merge Field by Field…');
     await workbench.pick('Title of theirs');
@@ -337,6 +364,8 @@ describe('a server, as it is seen', () => {
     await workbench.pick('Sign-In Expired');
     await is('Sign-in needed');
     assert.match((await workbench.serverItem().getAttribute('class')) ?? '', /warning-kind/);
+    await upsert('task-010', { title: 'Written without a token' });
+    await workbench.row(/Update Task task-010\s*waits: sign-in needed/).waitFor();
     await session.screenshot('sync-sign-in-needed');
     await workbench.runCommand('Network Conditions…');
     await workbench.pick('Good Network');

@@ -21,6 +21,14 @@ export class Workbench {
     await row.and(this.page.locator('[aria-expanded="true"]')).waitFor();
   }
 
+  /** Where nothing has a tooltip: the empty part below the rows of the Changes view. */
+  async pointNowhere(): Promise<void> {
+    const size = this.page.viewportSize();
+    await this.page.mouse.move(200, (size?.height ?? 800) - 120);
+    await this.page.locator('.workbench-hover').waitFor({ state: 'detached' });
+    await this.page.locator('.pane-body .monaco-list-row:hover').waitFor({ state: 'detached' });
+  }
+
   async rows(): Promise<string[]> {
     return this.page.locator('.pane-body .monaco-list-row').allInnerTexts();
   }

@@ -23,6 +23,8 @@ await build({
 });
 // The suite is one bundle inside VS Code, which cannot hold a second Postgres: the server runs here.
 let server = await startForTest({ memory: true });
+/** It has spaces of the same names, and knows nothing of the first. */
+const anotherServer = await startForTest({ memory: true });
 const { port } = new URL(server.url);
 /** Asked by a test to lose all that it has, as a server whose data directory was wiped between two starts. */
 const resets = createServer((_, response) => {
@@ -36,6 +38,7 @@ try {
     extensionTestsEnv: {
       LOCAL_DATA_TEST_GREP: values.grep,
       LOCAL_DATA_TEST_SERVER: server.url,
+      LOCAL_DATA_TEST_OTHER_SERVER: anotherServer.url,
       LOCAL_DATA_TEST_RESET: addressOf(resets),
       LOCAL_DATA_TEST_TOKEN: await signToken({ space: 'team', secret: SECRET }),
       LOCAL_DATA_TEST_OTHER_TOKEN: await signToken({ space: 'elsewhere', secret: SECRET }),
@@ -55,6 +58,7 @@ try {
 } finally {
   resets.close();
   await server.close();
+  await anotherServer.close();
 }
 
 async function resetServer(): Promise<void> {

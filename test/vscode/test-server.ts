@@ -9,6 +9,8 @@ import {
 } from '../../src/protocol/sync.ts';
 
 export const url = process.env['LOCAL_DATA_TEST_SERVER'] ?? '';
+/** Another server, which takes the same tokens. */
+export const otherUrl = process.env['LOCAL_DATA_TEST_OTHER_SERVER'] ?? '';
 /** For the space `team`. */
 export const token = process.env['LOCAL_DATA_TEST_TOKEN'] ?? '';
 /** For the space `elsewhere` of the same server. */
@@ -22,7 +24,8 @@ export async function resetServer(): Promise<void> {
   assert.equal(answer.status, 200);
 }
 
-const space = `${url}/v1/spaces/team`;
+const spaceOf = (server: string) => `${server}/v1/spaces/team`;
+const space = spaceOf(url);
 const headers = { authorization: `Bearer ${token}`, 'content-type': 'application/json' };
 
 export async function info() {
@@ -54,9 +57,10 @@ export async function writeThere(write: Write): Promise<void> {
   );
 }
 
-export async function entityThere(entityType: string, entityId: string): Promise<JsonObject | undefined> {
+/** In the space `team`. */
+export async function entityThere(entityType: string, entityId: string, server = url): Promise<JsonObject | undefined> {
   for (let page = ''; ;) {
-    const answer = await fetch(`${space}/snapshot${page === '' ? '' : `?page=${page}`}`, { headers });
+    const answer = await fetch(`${spaceOf(server)}/snapshot${page === '' ? '' : `?page=${page}`}`, { headers });
     const { entities, next } = snapshotResponseSchema.parse(await answer.json());
     const found = entities
       .map((entity) => snapshotEntitySchema.parse(entity))

@@ -16,18 +16,26 @@ import {
   GROUPS,
   GROUP_IDS,
   type GroupId,
+  type Tally,
   countOf,
   elementId,
-  groupOf,
+  groupsOf,
+  listingOf,
   needingAPerson,
 } from './elements.ts';
 import { changeTooltip, treeItemOf } from './presentation.ts';
 import { noticeOf } from './state-notice.ts';
 import { Throttle } from './throttle.ts';
+import { transactionsOf } from './transactions.ts';
+import { WaitingForServer } from './waiting-for-server.ts';
 
 const REFRESH_EVERY_MS = 250;
+/** Where reading takes long, the engine is left alone for this many times as long. */
+const REST_AFTER_READING = 4;
 /** The most `listChanges` gives at once. */
 const LARGEST_READ = 1_000;
+/** Of a group whose changes stand among others: how many reads a page may take. "Load more" goes on from there. */
+const READS_A_PAGE = 10;
 
 /** What helps in a state that needs a person, as a line to click. */
 const ACTIONS: Partial<Record<SyncStatus, ActionElement>> = {
@@ -50,7 +58,13 @@ export class ChangesView implements vscode.TreeDataProvider<ChangesElement>, vsc
   readonly #wanted = new Map<GroupId, number>();
   readonly #shown = new Map<GroupId, readonly ChangeElement[]>();
   readonly #dirty = new Set<GroupId>();
-  readonly #throttle = new Throttle(REFRESH_EVERY_MS, () => this.#refresh());
+  readonly #throttle = new Throttle(
+    () => Math.max(REFRESH_EVERY_MS, REST_AFTER_READING * this.#readMs),
+    () => this.#refresh(),
+  );
+  /** How long it took of late to read a page of a group. */
+  #readMs = 0;
+  readonly #waiting = new WaitingForServer(() => this.#throttle.call());
   readonly #disposables: vscode.Disposable[];
   /** The groups VS Code has asked for last; when others are there now, the whole tree is out of date. */
   #drawnGroups = '';
@@ -71,9 +85,11 @@ export class ChangesView implements vscode.TreeDataProvider<ChangesElement>, vsc
       this.#view,
       this.#invalidated,
       this.#throttle,
+      this.#waiting,
       host.database.onDidChangeState((state) => this.#connect(state)),
       host.sync.onDidChangeState((state) => this.#noteSync(state)),
     ];
+    this.#waiting.note(host.sync.state);
     this.#connect(host.database.state);
   }
 
@@ -113,7 +129,7 @@ export class ChangesView implements vscode.TreeDataProvider<ChangesElement>, vsc
   }
 
   getTreeItem(element: ChangesElement): vscode.TreeItem {
-    return treeItemOf(element, this.#counts(), this.#host.sync);
+    return treeItemOf(element, this.#tally(), this.#host.sync);
   }
 
   getParent(element: ChangesElement): ChangesElement | undefined {
@@ -124,6 +140,7 @@ export class ChangesView implements vscode.TreeDataProvider<ChangesElement>, vsc
     if (element === undefined) {
       const groups = this.#groups();
       this.#drawnGroups = this.#drawn();
+      this.#forgetGone();
       const server = isConfigured(this.#host.sync.state) ? [this.#syncElement] : [];
       return [...(noticeOf(this.#host.database.state)?.actions ?? []), ...server, ...groups];
     }
@@ -140,7 +157,7 @@ export class ChangesView implements vscode.TreeDataProvider<ChangesElement>, vsc
     const current = await data?.getChange(id);
     const isSent = current?.acceptedAt !== null && current !== undefined;
     const receipt = isSent ? await data?.sync.receipt(id) : undefined;
-    item.tooltip = changeTooltip(current ?? element.change, receipt ?? null, Date.now());
+    item.tooltip = changeTooltip({ ...element, change: current ?? element.change }, receipt ?? null, Date.now());
     return item;
   }
 
@@ -159,7 +176,7 @@ export class ChangesView implements vscode.TreeDataProvider<ChangesElement>, vsc
       const { changes } = state.data.stores;
       this.#unsubscribe = changes.subscribe(({ touched, counts }, before) => {
         if (counts !== before.counts) this.#markCounts(before.counts);
-        for (const { status } of touched) this.#dirty.add(groupOf(status));
+        for (const { status } of touched) for (const group of groupsOf(status)) this.#dirty.add(group);
         this.#throttle.call();
       });
     }
@@ -169,9 +186,10 @@ export class ChangesView implements vscode.TreeDataProvider<ChangesElement>, vsc
 
   /** A group that something left is out of date as well. */
   #markCounts(before: ReturnType<typeof noChanges> | Readonly<ReturnType<typeof noChanges>>): void {
-    const now = this.#counts();
+    const { counts: now, waiting } = this.#tally();
     for (const group of GROUP_IDS) {
-      if (countOf(group, before) !== countOf(group, now)) this.#dirty.add(group);
+      const isAnother = countOf(group, { counts: before, waiting }) !== countOf(group, { counts: now, waiting });
+      if (isAnother) this.#dirty.add(group);
     }
   }
 
@@ -195,6 +213,9 @@ export class ChangesView implements vscode.TreeDataProvider<ChangesElement>, vsc
       this.#syncStatus = state.status;
       for (const group of GROUP_IDS) if (group !== 'finished') this.#dirty.add(group);
     }
+    const shown = this.#waiting.count;
+    this.#waiting.note(state);
+    if (this.#waiting.count !== shown) this.#dirty.add('waiting').add('finished');
     this.#isSyncDirty = true;
     this.#throttle.call();
   }
@@ -215,12 +236,12 @@ export class ChangesView implements vscode.TreeDataProvider<ChangesElement>, vsc
   }
 
   #showTotals(): void {
-    const counts = this.#counts();
-    const needing = needingAPerson(counts);
+    const tally = this.#tally();
+    const needing = needingAPerson(tally.counts);
     const badge =
       needing === 0 ? undefined : { value: needing, tooltip: `${needing.toLocaleString()} changes need you` };
     if (this.#view.badge?.value !== badge?.value) this.#view.badge = badge;
-    const empty = GROUP_IDS.every((group) => countOf(group, counts) === 0) && !isConfigured(this.#host.sync.state);
+    const empty = GROUP_IDS.every((group) => countOf(group, tally) === 0) && !isConfigured(this.#host.sync.state);
     const keys = `${empty}${needing > 0}`;
     if (keys === this.#contextKeys) return;
     this.#contextKeys = keys;
@@ -233,8 +254,8 @@ export class ChangesView implements vscode.TreeDataProvider<ChangesElement>, vsc
   }
 
   #groups(): ChangesElement[] {
-    const counts = this.#counts();
-    return GROUP_IDS.filter((group) => countOf(group, counts) > 0).flatMap(
+    const tally = this.#tally();
+    return GROUP_IDS.filter((group) => countOf(group, tally) > 0).flatMap(
       (group) => this.#groupElements.get(group) ?? [],
     );
   }
@@ -242,32 +263,56 @@ export class ChangesView implements vscode.TreeDataProvider<ChangesElement>, vsc
   async #page(group: GroupId): Promise<ChangesElement[]> {
     const { changesPageSize } = this.#host.settings();
     const wanted = this.#wanted.get(group) ?? changesPageSize;
-    const changes = await this.#read(group, wanted);
-    const elements = changes.map((change): ChangeElement => ({ kind: 'change', group, change }));
+    const start = performance.now();
+    const { changes, isAll } = await this.#read(group, wanted);
+    const transactions = await this.#transactions(changes);
+    const elements = changes.map((change): ChangeElement => {
+      const transaction = transactions.get(change.transactionId ?? '');
+      return { kind: 'change', group, change, transaction };
+    });
+    // A group that is read quickly does not hide at once that another is not.
+    this.#readMs = Math.max(performance.now() - start, this.#readMs / 2);
     this.#shown.set(group, elements);
-    const more = countOf(group, this.#counts()) > elements.length && elements.length >= wanted;
+    const more = !isAll && countOf(group, this.#tally()) > elements.length;
     return more ? [...elements, { kind: 'more', group, shown: elements.length }] : elements;
   }
 
-  async #read(group: GroupId, wanted: number): Promise<Change[]> {
-    const { statuses, order } = GROUPS[group];
+  async #read(group: GroupId, wanted: number): Promise<{ changes: Change[]; isAll: boolean }> {
+    const { statuses, holds, isMixed } = listingOf(group, this.#tally());
+    const { order } = GROUPS[group];
     const changes: Change[] = [];
     let after: number | undefined;
-    while (changes.length < wanted) {
+    let reads = Math.ceil(wanted / this.#host.settings().changesPageSize) * READS_A_PAGE;
+    while (changes.length < wanted && reads-- > 0) {
       const { state } = this.#host.database;
-      if (state.kind !== 'ready') return [];
-      const limit = Math.min(LARGEST_READ, wanted - changes.length);
+      if (state.kind !== 'ready') return { changes: [], isAll: true };
+      const limit = isMixed ? LARGEST_READ : Math.min(LARGEST_READ, wanted - changes.length);
       const page = await state.data.listChanges({
         status: statuses,
         order,
         limit,
         ...(after === undefined ? {} : { after }),
       });
-      changes.push(...page.changes);
-      if (page.next === null) break;
+      changes.push(...page.changes.filter(holds));
+      if (page.next === null) return { changes: changes.slice(0, wanted), isAll: changes.length <= wanted };
       after = page.next;
     }
-    return changes;
+    return { changes: changes.slice(0, wanted), isAll: false };
+  }
+
+  async #transactions(changes: readonly Change[]): ReturnType<typeof transactionsOf> {
+    const { state } = this.#host.database;
+    return state.kind === 'ready' ? transactionsOf(state.data, changes) : new Map();
+  }
+
+  /** Of groups that are not there any more nothing is on show. */
+  #forgetGone(): void {
+    const tally = this.#tally();
+    for (const group of this.#shown.keys()) if (countOf(group, tally) === 0) this.#shown.delete(group);
+  }
+
+  #tally(): Tally {
+    return { counts: this.#counts(), waiting: this.#waiting.count };
   }
 
   #counts() {

@@ -3,8 +3,9 @@
 import type { Change, ChangeCounts, ChangeStatus } from '../../protocol/changes.ts';
 import { isGivenUp } from '../sync/resolution-lines.ts';
 import type { CommandId, RulePlace } from '../contributions.ts';
+import type { Transaction } from './transactions.ts';
 
-export const GROUP_IDS = ['conflicted', 'failed', 'blocked', 'retrying', 'pending', 'finished'] as const;
+export const GROUP_IDS = ['conflicted', 'failed', 'blocked', 'retrying', 'pending', 'waiting', 'finished'] as const;
 export type GroupId = (typeof GROUP_IDS)[number];
 
 export interface Group {
@@ -22,6 +23,13 @@ export const GROUPS: Readonly<Record<GroupId, Group>> = {
   blocked: { id: 'blocked', label: 'Blocked', statuses: ['blocked'], order: 'asc', startsExpanded: true },
   retrying: { id: 'retrying', label: 'Retrying', statuses: ['retrying'], order: 'asc', startsExpanded: true },
   pending: { id: 'pending', label: 'Pending', statuses: ['pending'], order: 'asc', startsExpanded: true },
+  waiting: {
+    id: 'waiting',
+    label: 'Waiting for the server',
+    statuses: ['applied'],
+    order: 'asc',
+    startsExpanded: true,
+  },
   finished: {
     id: 'finished',
     label: 'Finished',
@@ -32,7 +40,13 @@ export const GROUPS: Readonly<Record<GroupId, Group>> = {
 };
 
 export type GroupElement = { readonly kind: 'group'; readonly group: GroupId };
-export type ChangeElement = { readonly kind: 'change'; readonly group: GroupId; readonly change: Change };
+export type ChangeElement = {
+  readonly kind: 'change';
+  readonly group: GroupId;
+  readonly change: Change;
+  /** Where it fails or waits as part of one. */
+  readonly transaction?: Transaction | undefined;
+};
 export type MoreElement = { readonly kind: 'more'; readonly group: GroupId; readonly shown: number };
 /** What helps where the view has something to say of the database itself. */
 export type ActionElement = {
@@ -62,7 +76,8 @@ export function elementId(element: ChangesElement): string {
     case 'group':
       return `group:${element.group}`;
     case 'change':
-      return `change:${element.change.id}`;
+      // Groups are read one after the other: one that moves meanwhile is in both, and VS Code takes no id twice.
+      return `change:${element.group}:${element.change.id}`;
     case 'more':
       return `more:${element.group}`;
     case 'action':
@@ -76,23 +91,47 @@ export function elementId(element: ChangesElement): string {
   }
 }
 
-export function groupOf(status: ChangeStatus): GroupId {
-  switch (status) {
-    case 'conflicted':
-    case 'failed':
-    case 'blocked':
-    case 'retrying':
-    case 'pending':
-      return status;
-    case 'applied':
-    case 'synced':
-    case 'discarded':
-      return 'finished';
-  }
+/** Where a change of this status may stand. */
+export function groupsOf(status: ChangeStatus): GroupId[] {
+  return GROUP_IDS.filter((group) => GROUPS[group].statuses.includes(status));
 }
 
-export function countOf(group: GroupId, counts: ChangeCounts): number {
-  return GROUPS[group].statuses.reduce((sum, status) => sum + counts[status], 0);
+/** What the groups are counted by. */
+export interface Tally {
+  readonly counts: ChangeCounts;
+  /** Of those that are applied, the ones that are shown as waiting for the server; 0 without one. */
+  readonly waiting: number;
+}
+
+export function countOf(group: GroupId, { counts, waiting }: Tally): number {
+  // The two numbers are told one after the other.
+  const held = Math.min(waiting, counts.applied);
+  if (group === 'waiting') return held;
+  const all = GROUPS[group].statuses.reduce((sum, status) => sum + counts[status], 0);
+  return group === 'finished' ? all - held : all;
+}
+
+/** Which changes a group lists: of these statuses, and of them those that belong to it. */
+export interface Listing {
+  readonly statuses: readonly ChangeStatus[];
+  readonly holds: (change: Change) => boolean;
+  /** Some are left out, so that more must be read than are shown. */
+  readonly isMixed: boolean;
+}
+
+/** Changes of types that stay on this machine are applied, and wait for nothing. */
+export function listingOf(group: GroupId, { counts, waiting }: Tally): Listing {
+  const { statuses } = GROUPS[group];
+  const isMixed = waiting > 0 && waiting < counts.applied;
+  if (group === 'waiting') return { statuses, holds: isAwaited, isMixed };
+  if (group !== 'finished' || waiting === 0) return { statuses, holds: () => true, isMixed: false };
+  // The newest may all be waiting: they are read through only where others are among them.
+  if (!isMixed) return { statuses: ['synced', 'discarded'], holds: () => true, isMixed };
+  return { statuses, holds: (change) => !isAwaited(change), isMixed };
+}
+
+function isAwaited({ awaiting }: Change): boolean {
+  return awaiting === 'push';
 }
 
 /** How many changes wait for a person; the view's badge. */
@@ -140,11 +179,11 @@ export function canUndo(change: Change): boolean {
 }
 
 /** Such as `change;retry;edit;discard;error;entity`, for `viewItem =~ /\bretry\b/`. */
-export function contextValueOf(element: ChangesElement, counts: ChangeCounts): string {
+export function contextValueOf(element: ChangesElement, tally: Tally): string {
   switch (element.kind) {
     case 'group': {
       const retryable = element.group === 'failed' || element.group === 'retrying';
-      return retryable && countOf(element.group, counts) > 0 ? 'group;retryGroup' : 'group';
+      return retryable && countOf(element.group, tally) > 0 ? 'group;retryGroup' : 'group';
     }
     case 'change':
       return ['change', ...capabilitiesOf(element.change)].join(';');

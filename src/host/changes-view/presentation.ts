@@ -1,22 +1,25 @@
 // How an element of the Changes view looks: icon, label, short description, tooltip. Reads data only; no engine calls.
 import * as vscode from 'vscode';
-import type { Change, ChangeCounts, ChangeStatus, Failure, Operation } from '../../protocol/changes.ts';
+import type { Change, ChangeStatus, Failure, Operation } from '../../protocol/changes.ts';
 import { COMMANDS } from '../contributions.ts';
 import type { Receipt, SyncState } from '../../protocol/sync-state.ts';
 import { isGivenUp, resolutionLines } from '../sync/resolution-lines.ts';
 import type { RuleFault } from '../sync/sync-rules.ts';
-import { iconOf as syncIconOf, needsAPerson, titleOf } from '../sync/sync-words.ts';
+import { iconOf as syncIconOf, needsAPerson, titleOf, waitOf } from '../sync/sync-words.ts';
 import {
   type ActionElement,
+  type ChangeElement,
   type ChangesElement,
   type FactElement,
   type FaultElement,
   GROUPS,
   type GroupId,
+  type Tally,
   contextValueOf,
   countOf,
   elementId,
 } from './elements.ts';
+import { type Transaction, inTransaction } from './transactions.ts';
 
 /** What the section on the server is made of. */
 export interface Server {
@@ -24,21 +27,21 @@ export interface Server {
   readonly ruleFaults: readonly RuleFault[];
 }
 
-export function treeItemOf(element: ChangesElement, counts: ChangeCounts, sync: Server): vscode.TreeItem {
-  const item = itemOf(element, counts, sync);
+export function treeItemOf(element: ChangesElement, tally: Tally, sync: Server): vscode.TreeItem {
+  const item = itemOf(element, tally, sync);
   item.id = elementId(element);
-  item.contextValue = contextValueOf(element, counts);
+  item.contextValue = contextValueOf(element, tally);
   return item;
 }
 
-function itemOf(element: ChangesElement, counts: ChangeCounts, sync: Server): vscode.TreeItem {
+function itemOf(element: ChangesElement, tally: Tally, sync: Server): vscode.TreeItem {
   switch (element.kind) {
     case 'group':
-      return groupItem(element.group, counts);
+      return groupItem(element.group, tally);
     case 'change':
-      return changeItem(element.change);
+      return changeItem(element, sync);
     case 'more':
-      return moreItem(element.group, element.shown, counts);
+      return moreItem(element.group, element.shown, tally);
     case 'action':
       return actionItem(element);
     case 'sync':
@@ -50,11 +53,11 @@ function itemOf(element: ChangesElement, counts: ChangeCounts, sync: Server): vs
   }
 }
 
-function groupItem(id: GroupId, counts: ChangeCounts): vscode.TreeItem {
+function groupItem(id: GroupId, tally: Tally): vscode.TreeItem {
   const { Expanded, Collapsed } = vscode.TreeItemCollapsibleState;
   const group = GROUPS[id];
   const item = new vscode.TreeItem(group.label, group.startsExpanded ? Expanded : Collapsed);
-  const count = countOf(id, counts).toLocaleString();
+  const count = countOf(id, tally).toLocaleString();
   item.description = count;
   item.tooltip = `${group.label}: ${count}. ${GROUP_MEANINGS[id]}`;
   item.accessibilityInformation = { label: `${group.label}, ${count} changes` };
@@ -67,17 +70,20 @@ const GROUP_MEANINGS: Readonly<Record<GroupId, string>> = {
   blocked: 'These wait for another change and go on by themselves once it is through.',
   retrying: 'These met a passing trouble and are tried again by themselves.',
   pending: 'These are next.',
+  waiting: 'These hold here already, and have still to reach the server.',
   finished: 'Applied or discarded; the newest first.',
 };
 
-function changeItem(change: Change): vscode.TreeItem {
+function changeItem({ change, group, transaction }: ChangeElement, { state }: Server): vscode.TreeItem {
   const { entityType, entityId, operation, status } = change;
   const item = new vscode.TreeItem(labelOf(change));
-  const reason = reasonOf(change);
+  const isWaiting = group === 'waiting';
+  const reason = isWaiting ? waitOf(state) : inTransaction(change, reasonOf(change), transaction);
   item.description = reason;
-  item.iconPath = iconOf(status, operation);
+  item.iconPath = isWaiting ? WAITING_ICON : iconOf(status, operation);
+  const standing = isWaiting ? 'waiting' : status;
   item.accessibilityInformation = {
-    label: `${status} change: ${operation} ${entityType} ${entityId}${reason === '' ? '' : `, ${reason}`}`,
+    label: `${standing} change: ${operation} ${entityType} ${entityId}${reason === '' ? '' : `, ${reason}`}`,
   };
   item.command = {
     command: 'localData.change.show',
@@ -163,15 +169,18 @@ function iconOf(status: ChangeStatus, operation: Operation): vscode.ThemeIcon {
   }
 }
 
+/** On the way up, and not there yet. */
+const WAITING_ICON = new vscode.ThemeIcon('cloud-upload', new vscode.ThemeColor('charts.blue'));
+
 const OPERATION_ICONS: Readonly<Record<Operation, string>> = {
   insert: 'diff-added',
   update: 'diff-modified',
   delete: 'diff-removed',
 };
 
-function moreItem(group: GroupId, shown: number, counts: ChangeCounts): vscode.TreeItem {
+function moreItem(group: GroupId, shown: number, tally: Tally): vscode.TreeItem {
   const item = new vscode.TreeItem('Load more');
-  item.description = `${shown.toLocaleString()} of ${countOf(group, counts).toLocaleString()}`;
+  item.description = `${shown.toLocaleString()} of ${countOf(group, tally).toLocaleString()}`;
   item.iconPath = new vscode.ThemeIcon('ellipsis');
   item.command = { command: 'localData.changes.loadMore', title: 'Load More', arguments: [group] };
   return item;
@@ -220,14 +229,18 @@ function actionItem({ command, icon, title = COMMANDS[command].title }: ActionEl
 }
 
 /** Everything a person asks of one change, as Markdown. Text from data is escaped: it is shown, never run. */
-export function changeTooltip(change: Change, receipt: Receipt | null, now: number): vscode.MarkdownString {
+export function changeTooltip(
+  { change, transaction }: Pick<ChangeElement, 'change' | 'transaction'>,
+  receipt: Receipt | null,
+  now: number,
+): vscode.MarkdownString {
   const text = new vscode.MarkdownString(undefined, true);
   text.appendMarkdown(`**${OPERATION_WORDS[change.operation]}** `);
   text.appendMarkdown(`${escaped(`${change.entityType} ${change.entityId}`)}\n\n`);
   if (change.reason !== null) text.appendMarkdown(`${escaped(change.reason)}\n\n`);
   for (const line of resolutionLines(change)) text.appendMarkdown(`${escaped(line)}\n\n`);
   if (change.error !== null && change.error !== change.reason) text.appendCodeblock(change.error, 'text');
-  const facts = [...factsOf(change, now), ...receiptFacts(receipt)];
+  const facts = [...factsOf(change, transaction, now), ...receiptFacts(receipt)];
   for (const [name, value] of facts) {
     text.appendMarkdown(`- ${name}: ${escaped(value)}\n`);
   }
@@ -239,7 +252,7 @@ function escaped(text: string): string {
   return new vscode.MarkdownString(undefined, true).appendText(text).value.replaceAll('&nbsp;', ' ');
 }
 
-function factsOf(change: Change, now: number): [string, string][] {
+function factsOf(change: Change, transaction: Transaction | undefined, now: number): [string, string][] {
   const facts: [string, string][] = [
     ['Status', change.status],
     ['Change', `${change.seq}`],
@@ -251,10 +264,15 @@ function factsOf(change: Change, now: number): [string, string][] {
   if (change.failure?.constraint !== undefined) facts.push(['Constraint', change.failure.constraint]);
   if (change.appliedAt !== null) facts.push(['Applied', new Date(change.appliedAt).toLocaleString()]);
   if (change.discardedAt !== null) facts.push(['Discarded', new Date(change.discardedAt).toLocaleString()]);
-  if (change.transactionId !== null) facts.push(['Transaction', change.transactionId]);
+  if (change.transactionId !== null) facts.push(['Transaction', transactionWords(change.transactionId, transaction)]);
   if (change.label !== null) facts.push(['Import', change.label]);
   if (change.note !== null && change.note !== change.reason) facts.push(['Note', change.note]);
   return facts;
+}
+
+function transactionWords(id: string, transaction: Transaction | undefined): string {
+  if (transaction === undefined) return id;
+  return `${transaction.size.toLocaleString()} changes that go together or not at all; retried, edited and discarded as one (${id})`;
 }
 
 /** What the server has said of it. */

@@ -1,13 +1,14 @@
 // Runs a piece of work at once, and again at most once per interval however often it is asked for. Never loses the last call.
+// An interval that is a function is asked for each time, so that work that has become dear can be done less often.
 
 export class Throttle {
-  readonly #everyMs: number;
+  readonly #everyMs: () => number;
   readonly #work: () => void;
   #timer: NodeJS.Timeout | undefined;
   #again = false;
 
-  constructor(everyMs: number, work: () => void) {
-    this.#everyMs = everyMs;
+  constructor(everyMs: number | (() => number), work: () => void) {
+    this.#everyMs = typeof everyMs === 'number' ? () => everyMs : everyMs;
     this.#work = work;
   }
 
@@ -22,7 +23,7 @@ export class Throttle {
       if (!this.#again) return;
       this.#again = false;
       this.call();
-    }, this.#everyMs);
+    }, this.#everyMs());
   }
 
   dispose(): void {

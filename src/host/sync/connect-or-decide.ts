@@ -14,12 +14,14 @@ export async function connectOrDecide(host: Host, options: ConnectOptions): Prom
     await connect(host, options);
   } catch (error) {
     if (LocalDataError.isCode(error, 'SYNC_SERVER_CHANGED')) {
-      await confirmNewHistory(error.message);
-      await connect(host, { ...options, onServerChanged: 'start-anew' });
-    } else if (LocalDataError.isCode(error, 'SYNC_OTHER_SERVER')) {
-      await exportAndStartAnew(host, error.message);
-      await connect(host, options);
-    } else throw asTold(error);
+      if ((await decideOnNewHistory(error, options)) === KEEP) {
+        await connect(host, { ...options, onServerChanged: 'start-anew' });
+        return;
+      }
+    } else if (LocalDataError.isCode(error, 'SYNC_OTHER_SERVER')) await confirmOtherSpace(error.message);
+    else throw asTold(error);
+    await exportAndStartAnew(host);
+    await connect(host, options);
   }
 }
 
@@ -28,29 +30,39 @@ async function connect(host: Host, options: ConnectOptions): Promise<void> {
   vscode.window.setStatusBarMessage(`$(plug) Connected to ${options.url}`, 5_000);
 }
 
-async function confirmNewHistory(message: string): Promise<void> {
-  const answer = 'Start Anew';
-  const detail = `${message}\n\nStart Anew keeps everything that is here, and writes a backup beside the database first. Where both have an entity, waiting changes are put on top of the server’s; what the server never had is sent to it; about what it had before and lacks now you are asked afterwards.`;
-  const chosen = await vscode.window.showWarningMessage(
-    'The server has another history',
-    { modal: true, detail },
-    answer,
-  );
-  if (chosen !== answer) throw new vscode.CancellationError();
+/** The same server after a loss is gone on with; what is another's must not be sent there just because it has the same name. */
+async function decideOnNewHistory({ message, details }: LocalDataError, { url }: ConnectOptions): Promise<string> {
+  const known = details['url'];
+  const what =
+    known === url
+      ? message
+      : `This database belongs to ${String(known)}. The server at ${url} has another history: it is another server, or that one after it was reset or put back to an earlier state.`;
+  return choose('The server has another history', `${what}\n\n${KEEP_MEANS}\n\n${EXPORT_MEANS}`, KEEP, EXPORT);
 }
 
-async function exportAndStartAnew(host: Host, message: string): Promise<void> {
+const KEEP = 'Start Anew';
+const KEEP_MEANS =
+  'Start Anew brings both together. Everything that is here stays, and a backup is written beside the database first. Where both have an entity, waiting changes are put on top of the server’s; what the server never had is sent to it; about what it had before and lacks now you are asked afterwards.';
+const EXPORT = 'Export and Start Anew';
+const EXPORT_MEANS =
+  'Export and Start Anew keeps them apart: nothing from here is sent. It writes a backup with everything that is here, and goes on with an empty database that receives what this server has.';
+
+async function confirmOtherSpace(message: string): Promise<void> {
+  const means =
+    'Export and Start Anew writes a backup with everything that is here, and goes on with an empty database that receives what the other space has.';
+  await choose('This database belongs to another space', `${message}\n\n${means}`, EXPORT);
+}
+
+async function choose(question: string, detail: string, ...answers: string[]): Promise<string> {
+  const chosen = await vscode.window.showWarningMessage(question, { modal: true, detail }, ...answers);
+  if (chosen === undefined) throw new vscode.CancellationError();
+  return chosen;
+}
+
+async function exportAndStartAnew(host: Host): Promise<void> {
   const { state } = host.database;
   if (state.kind !== 'ready') throw whyNotReady(state);
   const { place, data } = state;
-  const answer = 'Export and Start Anew';
-  const detail = `${message}\n\nExport and Start Anew writes a backup with everything that is here, and goes on with an empty database that receives what the other space has.`;
-  const chosen = await vscode.window.showWarningMessage(
-    'This database belongs to another space',
-    { modal: true, detail },
-    answer,
-  );
-  if (chosen !== answer) throw new vscode.CancellationError();
   const backup = place.backupFile(new Date());
   await withQuietProgress(`Exporting ${place.name}`, async () => {
     await data.backup(backup);

@@ -42,6 +42,24 @@ export function needsAPerson({ status, conflicts, refused, missing }: SyncState)
   return NEEDING_A_PERSON.includes(status) || conflicts > 0 || refused > 0 || missing > 0;
 }
 
+/** For what a change waits that has still to be sent; short, for its row is narrow. */
+export function waitOf({ status }: SyncState): string {
+  return WAITS[status];
+}
+
+const WAITS: Readonly<Record<SyncStatus, string>> = {
+  'not-configured': 'waits for a server',
+  connecting: 'waits: connecting',
+  snapshot: 'waits: receiving comes first',
+  synced: 'waits for the server',
+  syncing: 'waits for the server',
+  offline: 'waits: offline',
+  paused: 'waits: offline',
+  'sign-in-needed': 'waits: sign-in needed',
+  'needs-decision': 'waits for your decision',
+  stopped: 'waits: contact has stopped',
+};
+
 /** A server's changing state is one thing to look at only where there is a server. */
 export function isConfigured({ status }: SyncState): boolean {
   return status !== 'not-configured';
