@@ -147,7 +147,7 @@ export const FAULTS: readonly Fault[] = [
   {
     name: 'acknowledge more than was sent',
     harm: 'an edit that was made while a push was on the wire is never sent',
-    anchor: 'WHERE c.seq = ANY ($3::bigint[]) AND c.seq = i.s AND NOT c.processed_sync',
+    anchor: 'WHERE c.seq = ANY ($3::bigint[]) AND c.seq = i.s AND c.id = i.id AND NOT c.processed_sync',
     replacement: `WHERE c.seq >= i.s AND $3::bigint[] IS NOT NULL AND c.processed_local AND c.origin <> 'remote' AND NOT c.processed_sync`,
     testFile: SYNC,
     test: 'settles by an answer only what was sent; an edit meanwhile goes next (scenario 9)',
