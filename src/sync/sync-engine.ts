@@ -366,9 +366,10 @@ export class SyncEngine implements LocalDataSync {
         await this.#keepContact(peer, signal);
       } catch (error) {
         if (signal.aborted) break;
-        const wait = await this.#afterFailure(error).catch((another: unknown) => this.#lose(another));
-        if (wait === 'for-a-person') break;
-        await this.#retryNow.wait(signal, wait);
+        const next = await this.#afterFailure(error).catch((another: unknown) => this.#lose(another));
+        if (next === 'for-a-person') break;
+        const left = next - ledger.parts.clock.now();
+        if (left > 0) await this.#retryNow.wait(signal, left);
       }
     }
     if (ledger.contact.kind !== 'prevented') ledger.contact = { kind: 'asking' };
@@ -399,7 +400,7 @@ export class SyncEngine implements LocalDataSync {
     }
   }
 
-  /** Milliseconds until the next try, where time alone may help. */
+  /** When the next try is due, where time alone may help. */
   async #afterFailure(error: unknown): Promise<number | 'for-a-person'> {
     const ledger = this.#ledger;
     if (error instanceof TransportError && error.kind === 'cursor-expired') {
@@ -407,7 +408,7 @@ export class SyncEngine implements LocalDataSync {
       await ledger.parts.write((session) => beginSnapshot(session));
       await ledger.reread();
       // Expired while the snapshot came, it may be so again and again.
-      if (wasLinked) return 0;
+      if (wasLinked) return ledger.parts.clock.now();
     }
     const obstacle = obstacleOf(error);
     if (obstacle !== undefined) {
@@ -417,15 +418,15 @@ export class SyncEngine implements LocalDataSync {
     return this.#lose(error);
   }
 
-  /** Gives the milliseconds until the next try. */
+  /** Gives when the next try is due. */
   #lose(error: unknown): number {
     const ledger = this.#ledger;
     if (!(error instanceof TransportError) && !(error instanceof LocalDataError)) ledger.parts.onError(error);
     this.#failures += 1;
     const asked = error instanceof TransportError ? (error.details.retryAfterMs ?? 0) : 0;
-    const delay = Math.max(asked, this.#schedule.delay(this.#failures));
-    ledger.contact = { kind: 'lost', reason: describeOffline(error), nextTryAt: ledger.parts.clock.now() + delay };
-    return delay;
+    const nextTryAt = ledger.parts.clock.now() + Math.max(asked, this.#schedule.delay(this.#failures));
+    ledger.contact = { kind: 'lost', reason: describeOffline(error), nextTryAt };
+    return nextTryAt;
   }
 
   #prevent(obstacle: Obstacle): void {
