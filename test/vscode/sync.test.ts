@@ -106,6 +106,8 @@ describe('the server in VS Code', () => {
       assert.ok(listed.includes('$(warning) Rule'), 'the rule that does not fit is listed');
       await vscode.commands.executeCommand('localData.conflict.takeTheirs', { changeId: change.id });
       await whenChange(api, change.id, ({ status }) => status !== 'conflicted');
+      // The conflict came with the answer to the push; what is theirs is here when the feed has brought it.
+      await run('now');
       assert.equal((await api.getEntity('Task', 'task-011'))?.['title'], 'Theirs');
       await vscode.commands.executeCommand('localData.conflict.keepMine', { changeId: change.id });
       assert.match((await person.nextNotice()).message, /resolved meanwhile/);
