@@ -162,7 +162,8 @@ function toQueued(row: QueuedRow, inDoubt: ReadonlySet<number>): QueuedChange {
 export async function takePushBatch(context: PushContext, after: number, limit: number): Promise<PushBatch> {
   const { inFlight } = context;
   const from = context.stuck === 0 ? after : Math.min(after, await releaseDue(context));
-  const asked = limit + inFlight.size;
+  // What is under way lies before `from` as a rule, and need not be read again to be left out.
+  const asked = limit + [...inFlight].filter((seq) => seq > from).length;
   const read = await readQueued(context, 'l.seq > $2', [from], asked);
   const isCut = read.length === asked || read.reduce((bytes, change) => bytes + change.bytes, 0) >= READ_BYTES;
   const waiting = read.filter(({ seq }) => !inFlight.has(seq));
