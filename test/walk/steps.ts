@@ -101,8 +101,12 @@ async function goOnline(workbench: Workbench): Promise<Page> {
 }
 
 async function seeReceipt(workbench: Workbench): Promise<Page> {
+  // What has arrived moves from one group to the other, and a list that moves is not clicked.
+  await workbench.row('Waiting for the server').waitFor({ state: 'detached' });
   await workbench.row('Finished').click();
-  await workbench.chooseFromMenu(workbench.row(/Insert Place/).first(), 'Show Receipt');
+  const sent = workbench.row(/Insert Place.*synced/s).first();
+  await sent.waitFor();
+  await workbench.chooseFromMenu(sent, 'Show Receipt');
   const steps = workbench.page.locator('.quick-input-list .monaco-list-row');
   await steps.filter({ hasText: /Accepted by the server.*version/s }).waitFor();
   return workbench.page;
