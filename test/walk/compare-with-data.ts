@@ -21,10 +21,11 @@ export function compareWithData(project: string, facts: ScreenFacts): Comparison
   const found = JSON.parse(execFileSync(node24(), words, { encoding: 'utf8' })) as DataFound;
   const { statuses } = found;
   const finished = (statuses.applied ?? 0) + (statuses.synced ?? 0) + (statuses.discarded ?? 0);
+  const doneHere = (facts.groups.Finished ?? 0) + (facts.groups['Waiting for the server'] ?? 0);
   return [
     { what: 'Failed changes', screen: String(facts.groups.Failed ?? 0), data: String(statuses.failed ?? 0) },
     { what: 'Blocked changes', screen: String(facts.groups.Blocked ?? 0), data: String(statuses.blocked ?? 0) },
-    { what: 'Finished changes', screen: String(facts.groups.Finished ?? 0), data: String(finished) },
+    { what: 'Changes that are finished or wait for the server', screen: String(doneHere), data: String(finished) },
     { what: 'Changes that wait', screen: [...facts.waiting].sort().join(', '), data: found.waiting.join(', ') },
     ...Object.entries(facts.types).map(([type, count]) => ({
       what: `${type} entities`,

@@ -26,6 +26,8 @@ export async function serverSteps(workbench: Workbench, own: OwnServer, report: 
   await report.step('Start Anew with the new server', () => startAnew(workbench));
   await report.step('Work offline, and see that the repaired task is as it was', async () => {
     await workOffline(workbench);
+    // The list follows a little later than the status bar; what it counts is compared.
+    await workbench.row(/Server\s*You work offline/).waitFor();
     return seeRepaired(workbench);
   });
   return readScreen(workbench);

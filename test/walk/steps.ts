@@ -310,7 +310,11 @@ async function expectCount(workbench: Workbench, entityType: string, count: numb
 }
 
 function groupsOf(rows: readonly string[]): Record<string, number> {
-  return countsOf(rows.filter((row) => /^(Failed|Blocked|Retrying|Pending|Finished)\s*[\d,]+$/.test(oneLine(row))));
+  return countsOf(
+    rows.filter((row) =>
+      /^(Failed|Blocked|Retrying|Pending|Waiting for the server|Finished)\s*[\d,]+$/.test(oneLine(row)),
+    ),
+  );
 }
 
 function countsOf(texts: readonly string[]): Record<string, number> {
