@@ -22,7 +22,8 @@ export interface ScreenFacts {
   };
 }
 
-const BROKEN = /Update Task task-012/;
+/** The colleague writes the priorities of all tasks but this one's. */
+const BROKEN = /Update Task task-003/;
 /** Both have written its title before they first met. */
 const CONTESTED = /Insert Task task-003/;
 const FOREIGN_KEY_FAILURE = /Insert Task task-041/;
@@ -164,7 +165,7 @@ async function breakTask(workbench: Workbench, waiting: number): Promise<Page> {
   await workbench.runCommand('Record Change…');
   await workbench.pick('Task');
   await workbench.pick('update');
-  await workbench.fillInput('Record Change', 'task-012');
+  await workbench.fillInput('Record Change', 'task-003');
   await workbench.fillInput('Payload of Task', '{ "priority": 8 }');
   await workbench.row(BROKEN).waitFor();
   await atRest(workbench, { Failed: 3, 'Waiting for the server': waiting });
@@ -203,14 +204,14 @@ async function retryBroken(workbench: Workbench): Promise<Page> {
   await workbench.chooseFromMenu(workbench.row(BROKEN), 'Retry');
   await workbench.page
     .locator('.statusbar-item')
-    .filter({ hasText: /task-012 failed/ })
+    .filter({ hasText: /task-003 failed/ })
     .waitFor();
   return workbench.page;
 }
 
 async function openEdit(workbench: Workbench): Promise<Page> {
   await workbench.chooseFromMenu(workbench.row(BROKEN), 'Edit & Retry');
-  await workbench.tab('Task task-012.json').waitFor();
+  await workbench.tab('Task task-003.json').waitFor();
   await workbench.page.locator('.view-line').filter({ hasText: '"priority": 8' }).last().waitFor();
   return workbench.page;
 }
@@ -226,7 +227,7 @@ async function saveEdit(workbench: Workbench, waiting: number): Promise<Page> {
   await keyboard.press('Backspace');
   await keyboard.type('4');
   await keyboard.press('ControlOrMeta+s');
-  await workbench.row(/Update Task task-012.*waits: offline/s).waitFor();
+  await workbench.row(/Update Task task-003.*waits: offline/s).waitFor();
   await atRest(workbench, { Failed: 2, 'Waiting for the server': waiting });
   // The diff that was left open follows what has become of its change.
   await workbench.page
@@ -263,15 +264,15 @@ export async function seeRepaired(workbench: Workbench): Promise<Page> {
   await workbench.runCommand('Open Entities');
   const panel = await workbench.panel();
   await panel.getByRole('tab').filter({ hasText: /^Task/ }).click();
-  await panel.getByRole('row', { name: /task-012/ }).click();
-  await panel.getByRole('region', { name: 'Task task-012' }).getByLabel('priority').waitFor();
+  await panel.getByRole('row', { name: /task-003/ }).click();
+  await panel.getByRole('region', { name: 'Task task-003' }).getByLabel('priority').waitFor();
   return workbench.page;
 }
 
 export async function readScreen(workbench: Workbench): Promise<ScreenFacts> {
   const rows = (await workbench.rows()).map(oneLine);
   const panel = await workbench.panel();
-  const priority = panel.getByRole('region', { name: 'Task task-012' }).getByLabel('priority');
+  const priority = panel.getByRole('region', { name: 'Task task-003' }).getByLabel('priority');
   const buttons = await panel.getByRole('tab').allInnerTexts();
   const changes = rows
     .map((row) => /^(Insert|Update|Delete) (\S+) (task-\d{3})/.exec(row))
@@ -282,7 +283,7 @@ export async function readScreen(workbench: Workbench): Promise<ScreenFacts> {
     types: countsOf(buttons),
     entity: {
       entityType: 'Task',
-      entityId: 'task-012',
+      entityId: 'task-003',
       field: 'priority',
       value: await priority.inputValue(),
     },
