@@ -115,7 +115,8 @@ export class PushLoop {
         if (batch.changes.length === 0) {
           await settling;
           if (batch.more) continue;
-          this.#ledger.show();
+          // Also where what had been taken was given back, and waits behind a refused change now.
+          this.#ledger.show({ inFlight: this.#inFlight.size });
           await this.#wake.waitBeyond(seen, signal, await this.#untilNextRetry());
           continue;
         }
