@@ -13,6 +13,7 @@ import { moveChanges } from './move-changes.ts';
 import { ChangeFailure, checkApplicable, describeFailure, describeMissing, missingParent } from './failures.ts';
 import { type Step, planSteps } from './plan-steps.ts';
 import { SqlError, isTransient } from './sql-error.ts';
+import { asArray } from './sql-values.ts';
 
 export interface ApplyContext {
   readonly session: Session;
@@ -435,7 +436,7 @@ export async function retryAwaiting(
     from: 'blocked' as const,
     set: 'blocked_by = NULL, failure = NULL',
     where: `c.blocked_by = ANY($1::bigint[]) AND c.failure->'awaits' IS NOT NULL AND ${isLocalStage('c')}`,
-    params: [`{${inserts.map(({ seq }) => seq).join(',')}}`],
+    params: [asArray(inserts.map(({ seq }) => seq))],
   };
   await moveChanges(session, waiting, draft, { now, paused: false });
 }

@@ -9,7 +9,7 @@ import { RetrySchedule } from '../db/retry-schedule.ts';
 import type { Accepted } from './accepted-unseen.ts';
 import { putOrSetAside } from './apply-feed.ts';
 import { type PushBatch, type PushLimits, type QueuedChange, takePushBatch } from './push-batch.ts';
-import { failPush, settlePush } from './settle-push.ts';
+import { failPush, isAccepted, settlePush } from './settle-push.ts';
 import { setBinding } from './sync-binding.ts';
 import type { SyncLedger } from './sync-ledger.ts';
 import { type SyncTransport, TransportError } from './transport.ts';
@@ -272,7 +272,7 @@ export class PushLoop {
   #noteUnseen({ changes }: PushBatch, { results }: PushResponse): void {
     const { unseen, binding } = this.#ledger;
     const accepted = results.flatMap((result, index): Accepted[] => {
-      if (result.outcome !== 'applied' && result.outcome !== 'duplicate') return [];
+      if (!isAccepted(result)) return [];
       const { outcome, id, version } = result;
       // A delete of what was not there has the version of another change.
       const isNews = version > (binding?.version ?? 0) && changes[index]?.operation !== 'delete';
@@ -328,8 +328,7 @@ export class PushLoop {
 }
 
 function isAllAccepted({ results }: PushResponse, { queued }: PushBatch): boolean {
-  const accepted = results.filter(({ outcome }) => outcome === 'applied' || outcome === 'duplicate');
-  return results.length === queued.length && accepted.length === results.length;
+  return results.length === queued.length && results.every(isAccepted);
 }
 
 function neverArrived(error: unknown): boolean {

@@ -79,8 +79,10 @@ export async function settlePush(
   };
 }
 
-function isAccepted({ outcome }: PushResult): boolean {
-  return outcome === 'applied' || outcome === 'duplicate';
+type Accepted = Extract<PushResult, { readonly outcome: 'applied' | 'duplicate' }>;
+
+export function isAccepted(result: PushResult): result is Accepted {
+  return result.outcome === 'applied' || result.outcome === 'duplicate';
 }
 
 /** Those that still stand for what was sent: one that was corrected meanwhile has another id, and is sent anew. */
@@ -118,9 +120,7 @@ type Pair = { readonly change: QueuedChange; readonly result: PushResult };
 async function accept(context: SettleContext, pairs: readonly Pair[]): Promise<void> {
   const { session, draft, now } = context;
   const accepted = pairs.flatMap(({ change, result }) =>
-    result.outcome === 'applied' || result.outcome === 'duplicate'
-      ? [{ s: change.seq, id: change.id, v: result.version }]
-      : [],
+    isAccepted(result) ? [{ s: change.seq, id: change.id, v: result.version }] : [],
   );
   if (accepted.length === 0) return;
   const rows = await session.runList<ChangeRow & { was: ChangeStatus }>(
