@@ -61,9 +61,9 @@ class EmbeddedStore implements Store {
     });
   }
 
-  /** Several servers in one process may share this store: each hears what any of them says. */
-  async notify(spaces: readonly string[]): Promise<void> {
-    for (const listener of this.#listeners) listener.onSpaces(spaces);
+  /** Several servers in one process may share this store: each hears what the others say. */
+  async notify(spaces: readonly string[], sender: FeedListener): Promise<void> {
+    for (const listener of this.#listeners) if (listener !== sender) listener.onSpaces(spaces);
   }
 
   listen(listener: FeedListener): void {

@@ -1,33 +1,23 @@
 // One push, one transaction: the space's lock first, then what is known, then the decision, then all rows in bulk. Goes to
 // the database in two steps, one that reads and one that writes. Nothing is told to anybody before the commit.
-import { canonicalJson } from '../protocol/canonical-json.ts';
-import type { JsonObject } from '../protocol/changes.ts';
-import { type FieldWrite, type PushResult, pushRequestSchema } from '../protocol/sync.ts';
+import { type PushResult, pushRequestSchema } from '../protocol/sync.ts';
 import {
   type CompiledRules,
   type ReadChange,
   type Refusal,
   type ValidateHook,
-  laneOf,
   readChange,
   refusal,
 } from './change-rules.ts';
 import { type Position, decodeCursor, epochChanged } from './cursor.ts';
-import {
-  type AppliedChange,
-  type KnownChange,
-  type PresentEntity,
-  type PushDecision,
-  type WrittenEntity,
-  decidePush,
-  sha256,
-} from './decide-push.ts';
+import { type AppliedChange, type PushDecision, decidePush } from './decide-push.ts';
+import { type Present, readPresent, writeDecision } from './push-rows.ts';
 import type { ServerClock } from './server-clock.ts';
 import { CONFLICT_BYTES, type ServerLimits } from './server-limits.ts';
 import { type GrownFeed, feedChangeJson } from './read-feed.ts';
 import { type SpaceOrigin, createSpace, lockSpace, readIdAt, verifyPosition } from './spaces.ts';
-import { type EntityRow, STATEMENTS, type SpaceRow } from './statements.ts';
-import type { SqlSession, SqlTransaction, SqlValue, Store } from './store.ts';
+import type { SpaceRow } from './statements.ts';
+import type { SqlSession, Store } from './store.ts';
 import { SyncRequestError } from './sync-request-error.ts';
 import { withTimeLimit } from './time-limit.ts';
 import type { TokenHolder } from './tokens.ts';
@@ -59,11 +49,9 @@ interface Push {
 }
 
 /** What a push finds, all of it as it is under the space's lock. */
-interface Found {
+interface Found extends Present {
   readonly row: SpaceRow;
   readonly idAtCursor: string | null;
-  readonly entities: ReadonlyMap<string, PresentEntity>;
-  readonly known: ReadonlyMap<string, KnownChange>;
 }
 
 export async function push(parts: PushParts, holder: TokenHolder, body: unknown): Promise<PushOutcome> {
@@ -84,7 +72,7 @@ export async function push(parts: PushParts, holder: TokenHolder, body: unknown)
       ...refuser(parts, holder, request.clientId),
     });
     requireAnswerable(decision.results);
-    write(session, holder.space, request.clientId, parts.clock.now(), row.version, decision);
+    writeDecision(session, holder.space, request.clientId, parts.clock.now(), decision);
     const grown = grownFeed(holder.space, row, request.clientId, decision);
     return { epoch: row.epoch, results: decision.results, grown };
   });
@@ -97,31 +85,25 @@ async function lockAndRead(
   { standing, changes }: Pick<Push, 'standing' | 'changes'>,
   origin: SpaceOrigin,
 ): Promise<Found> {
-  const [row, idAtCursor, entities, known] = await Promise.all([
+  const [row, idAtCursor, present] = await Promise.all([
     lockSpace(session, space),
     standing === null ? null : readIdAt(session, space, standing),
-    readEntities(session, space, changes),
-    readKnown(session, space, changes),
+    readPresent(session, space, changes),
   ]);
-  if (row !== null) return { row, idAtCursor, entities, known };
+  if (row !== null) return { row, idAtCursor, ...present };
   await createSpace(session, space, origin);
   return lockAndRead(session, space, { standing, changes }, origin);
 }
 
 function grownFeed(space: string, row: SpaceRow, clientId: string, { applied }: PushDecision): GrownFeed | null {
-  const last = applied.at(-1);
-  if (last === undefined) return null;
-  const after = { epoch: row.epoch, version: row.version, id: row.last_id };
-  const end = { epoch: row.epoch, version: last.version, id: last.change.id };
-  const bytes = applied.reduce((sum, { entityBytes, dataBytes }) => sum + entityBytes + dataBytes, 0);
-  return {
-    space,
-    after,
-    end,
-    count: applied.length,
-    bytes,
-    changes: () => applied.map((one) => jsonOf(one, clientId)),
-  };
+  if (applied.length === 0) return null;
+  const rows = applied.map((one) => ({
+    version: one.version,
+    id: one.change.id,
+    bytes: one.entityBytes + one.dataBytes,
+    json: () => jsonOf(one, clientId),
+  }));
+  return { space, after: { epoch: row.epoch, version: row.version, id: row.last_id }, rows };
 }
 
 function jsonOf(
@@ -155,60 +137,6 @@ function readPush(space: string, limits: ServerLimits, body: unknown): Push {
   }
   const standing = cursor === null ? null : decodeCursor(space, cursor, 'cursor');
   return { clientId, epoch, standing, changes: changes.map((change) => readChange(change, limits.changeBytes)) };
-}
-
-async function readKnown(
-  session: SqlSession,
-  space: string,
-  changes: readonly ReadChange[],
-): Promise<ReadonlyMap<string, KnownChange>> {
-  const ids = new Set(changes.flatMap((read) => (read.kind === 'change' ? [read.change.id] : [])));
-  if (ids.size === 0) return new Map();
-  const rows = await session.run<{ id: string; version: number; payload_hash: string }>(STATEMENTS.readKnownIds, [
-    space,
-    [...ids],
-  ]);
-  return new Map(rows.map(({ id, version, payload_hash }) => [id, { version, payloadHash: payload_hash }]));
-}
-
-async function readEntities(
-  session: SqlSession,
-  space: string,
-  changes: readonly ReadChange[],
-): Promise<ReadonlyMap<string, PresentEntity>> {
-  const keys = new Map(
-    changes.flatMap((read) => (read.kind === 'change' ? [[laneOf(read.change), read.change] as const] : [])),
-  );
-  if (keys.size === 0) return new Map();
-  const wanted = [...keys.values()];
-  const rows = await session.run<EntityRow>(STATEMENTS.readEntities, [
-    space,
-    wanted.map(({ entityType }) => entityType),
-    wanted.map(({ entityId }) => entityId),
-  ]);
-  return new Map(rows.map((row) => [laneOf({ entityType: row.entity_type, entityId: row.entity_id }), presentOf(row)]));
-}
-
-/** `[version, client id, timestamp]`, as the column `fields` keeps it. */
-type KeptWrite = readonly [number, string, number];
-
-function presentOf(row: EntityRow): PresentEntity {
-  // Our own column, written below and by nothing else.
-  const [whole, fields] = JSON.parse(row.fields) as [KeptWrite, Record<string, KeptWrite>];
-  return {
-    entityType: row.entity_type,
-    entityId: row.entity_id,
-    version: row.version,
-    timestamp: row.timestamp,
-    clientId: row.client_id,
-    data: row.data === null ? null : (JSON.parse(row.data) as JsonObject),
-    whole: writeOf(whole),
-    fields: new Map(Object.entries(fields).map(([field, kept]) => [field, writeOf(kept)])),
-  };
-}
-
-function writeOf([version, clientId, timestamp]: KeptWrite): FieldWrite {
-  return { version, clientId, timestamp };
 }
 
 function refuser(
@@ -261,71 +189,4 @@ function requireAnswerable(results: readonly PushResult[]): void {
       );
     }
   }
-}
-
-function write(
-  session: SqlTransaction,
-  space: string,
-  clientId: string,
-  now: number,
-  versionBefore: number,
-  { entities, applied, remembered, version }: PushDecision,
-): void {
-  if (entities.length > 0) {
-    session.send(STATEMENTS.writeEntities, [space, now, ...columnsOf(entities, ENTITY_COLUMNS)]);
-  }
-  if (applied.length > 0) {
-    session.send(STATEMENTS.appendFeed, [space, now, clientId, ...columnsOf(applied, FEED_COLUMNS)]);
-  }
-  if (remembered.length > 0) {
-    const rows = remembered.map(({ id, version, payloadHash }) => ({ id, version, payload_hash: payloadHash }));
-    session.send(STATEMENTS.rememberIds, [space, JSON.stringify(rows), now]);
-  }
-  const last = applied.at(-1);
-  if (version > versionBefore && last !== undefined) {
-    session.send(STATEMENTS.moveSpace, [space, version, last.change.id]);
-  }
-}
-
-type Column<T> = (row: T) => string | number | boolean | null;
-
-function columnsOf<T>(rows: readonly T[], columns: readonly Column<T>[]): SqlValue[] {
-  return columns.map((column) => rows.map(column));
-}
-
-/** In the order of the statement. */
-const ENTITY_COLUMNS: readonly Column<WrittenEntity>[] = [
-  ({ entityType }) => entityType,
-  ({ entityId }) => entityId,
-  ({ version }) => version,
-  ({ timestamp }) => timestamp,
-  ({ clientId }) => clientId,
-  ({ data }) => data === null,
-  ({ json }) => json,
-  ({ whole, fields }) => {
-    return JSON.stringify([
-      keptOf(whole),
-      Object.fromEntries([...fields].map(([field, last]) => [field, keptOf(last)])),
-    ]);
-  },
-  ({ data }) => (data === null ? '' : sha256(canonicalJson(data))),
-  (entity) => Number.parseInt(sha256(laneOf(entity)).slice(0, 2), 16),
-  ({ bytes }) => bytes,
-];
-
-const FEED_COLUMNS: readonly Column<AppliedChange>[] = [
-  ({ version }) => version,
-  ({ change }) => change.id,
-  ({ change }) => change.entityType,
-  ({ change }) => change.entityId,
-  ({ operation }) => operation,
-  ({ entityJson }) => entityJson,
-  ({ dataJson }) => dataJson,
-  ({ timestamp }) => timestamp,
-  ({ change }) => change.transactionId,
-  ({ entityBytes, dataBytes }) => entityBytes + dataBytes,
-];
-
-function keptOf({ version, clientId, timestamp }: FieldWrite): KeptWrite {
-  return [version, clientId, timestamp];
 }

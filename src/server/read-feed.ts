@@ -17,16 +17,20 @@ export interface FeedPage {
   readonly more: boolean;
 }
 
-/** What a push has added: the changes that follow `after`, up to `end`. */
+/** What pushes have added: the rows that follow `after`, at least one. */
 export interface GrownFeed {
   readonly space: string;
   readonly after: Position;
-  readonly end: Position;
-  readonly count: number;
+  readonly rows: readonly GrownRow[];
+}
+
+export interface GrownRow {
+  readonly version: number;
+  readonly id: string;
   /** As the feed counts them. */
   readonly bytes: number;
-  /** Each as JSON, made when somebody wants them. */
-  readonly changes: () => readonly string[];
+  /** Made when somebody wants it. */
+  json(): string;
 }
 
 /** Where a reader stands; null at the feed's start. */
@@ -130,17 +134,28 @@ export function feedChangeJson(
   return `${JSON.stringify(head).slice(0, -1)},"entity":${entity ?? 'null'},"data":${data ?? 'null'}}`;
 }
 
-/** The page for those who stood where the push began, without a look at the database; null where it is too much for one. */
-export function pageOfGrown({ space, after, end, count, bytes, changes }: GrownFeed): FeedPage | null {
-  if (bytes > PAGE_BYTES) return null;
+/** The page for who stands where it begins or at one of its rows, without a look at the database; else, and if too much, null. */
+export function pageOfGrown(grown: GrownFeed, standing: Standing): FeedPage | null {
+  const rows = rowsAfter(grown, standing);
+  const last = rows.at(-1);
+  const bytes = rows.reduce((sum, row) => sum + row.bytes, 0);
+  if (last === undefined || bytes > PAGE_BYTES) return null;
+  const { space, after } = grown;
   return {
     epoch: after.epoch,
-    changes: `[${changes().join(',')}]`,
-    count,
-    cursor: encodeCursor(space, end),
-    version: end.version,
+    changes: `[${rows.map((row) => row.json()).join(',')}]`,
+    count: rows.length,
+    cursor: encodeCursor(space, { epoch: after.epoch, version: last.version, id: last.id }),
+    version: last.version,
     more: false,
   };
+}
+
+function rowsAfter({ after, rows }: GrownFeed, standing: Standing): readonly GrownRow[] {
+  if (standing === null || standing.epoch !== after.epoch) return [];
+  if (standing.version === after.version && standing.id === after.id) return rows;
+  const index = rows.findIndex(({ version, id }) => standing.version === version && standing.id === id);
+  return index === -1 ? [] : rows.slice(index + 1);
 }
 
 export function pageJson({ epoch, changes, cursor, version, more }: FeedPage, serverTime: number): string {

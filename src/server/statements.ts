@@ -91,47 +91,44 @@ export const STATEMENTS = {
     text: `SELECT (SELECT version FROM ${SCHEMA}.applied_changes WHERE space = $1 AND id = $2) AS version,
         (SELECT version FROM ${SCHEMA}.applied_changes WHERE space = $1 ORDER BY at LIMIT 1) AS oldest`,
   },
-  readKnownIds: {
-    name: 'read_known_ids',
-    text: `SELECT a.id, a.version, a.payload_hash FROM unnest($2::text[]) k (id) CROSS JOIN LATERAL (
-        SELECT id, version, payload_hash FROM ${SCHEMA}.applied_changes WHERE space = $1 AND id = k.id OFFSET 0
-      ) a`,
-  },
-  readEntities: {
-    name: 'read_entities',
-    text: `SELECT e.* FROM unnest($2::text[], $3::text[]) k (entity_type, entity_id) CROSS JOIN LATERAL (
+  /** A row for each change: which of the ids `$2` were applied before, and the entity of `$3` and `$4`, if one is named. */
+  readPresent: {
+    name: 'read_present',
+    text: `SELECT k.id, a.version AS known_version, a.payload_hash, e.*
+      FROM unnest($2::text[], $3::text[], $4::text[]) k (id, entity_type, entity_id)
+      LEFT JOIN LATERAL (
+        SELECT version, payload_hash FROM ${SCHEMA}.applied_changes WHERE space = $1 AND id = k.id OFFSET 0
+      ) a ON true
+      LEFT JOIN LATERAL (
         SELECT entity_type, entity_id, version, timestamp, client_id, deleted, data, fields FROM ${SCHEMA}.entities
         WHERE space = $1 AND entity_type = k.entity_type AND entity_id = k.entity_id OFFSET 0
-      ) e`,
+      ) e ON true`,
   },
-  /** `$2` the time, then a list for each column: a third less of the database's time than rows as JSON (measured). */
-  writeEntities: {
-    name: 'write_entities',
-    text: `INSERT INTO ${SCHEMA}.entities (space, entity_type, entity_id, version, timestamp, client_id, deleted, data,
-        fields, hash, bucket, bytes, at)
-      SELECT $1, r.*, $2 FROM unnest($3::text[], $4::text[], $5::bigint[], $6::bigint[], $7::text[], $8::boolean[],
-        $9::jsonb[], $10::json[], $11::text[], $12::smallint[], $13::integer[]) AS r
-      ON CONFLICT (space, entity_type, entity_id) DO UPDATE SET version = excluded.version,
-        timestamp = excluded.timestamp, client_id = excluded.client_id, deleted = excluded.deleted, data = excluded.data,
-        fields = excluded.fields, hash = excluded.hash, bytes = excluded.bytes, at = excluded.at`,
-  },
-  /** `$2` the time and `$3` the client, then a list for each column. */
-  appendFeed: {
-    name: 'append_feed',
-    text: `INSERT INTO ${SCHEMA}.feed (space, at, client_id, version, id, entity_type, entity_id, operation, entity, data,
-        timestamp, transaction_id, bytes)
-      SELECT $1, $2, $3, r.* FROM unnest($4::bigint[], $5::text[], $6::text[], $7::text[], $8::text[], $9::json[],
-        $10::json[], $11::bigint[], $12::text[], $13::integer[]) AS r`,
-  },
-  rememberIds: {
-    name: 'remember_ids',
-    text: `INSERT INTO ${SCHEMA}.applied_changes (space, id, version, payload_hash, at)
-      SELECT $1, r.id, r.version, r.payload_hash, $3
-      FROM json_to_recordset($2::json) AS r (id text, version bigint, payload_hash text)`,
-  },
-  moveSpace: {
-    name: 'move_space',
-    text: `UPDATE ${SCHEMA}.spaces SET version = $2, last_id = $3 WHERE space = $1`,
+  /**
+   * All that a push writes. `$2` the time, `$3` the client, `$4` and `$5` the space's version and last id from now on, then
+   * a list for each column of entities, feed and applied changes: a third less of the database's time than rows as JSON
+   * (measured).
+   */
+  writePush: {
+    name: 'write_push',
+    text: `WITH written AS (
+        INSERT INTO ${SCHEMA}.entities (space, entity_type, entity_id, version, timestamp, client_id, deleted, data,
+          fields, hash, bucket, bytes, at)
+        SELECT $1, r.*, $2 FROM unnest($6::text[], $7::text[], $8::bigint[], $9::bigint[], $10::text[], $11::boolean[],
+          $12::jsonb[], $13::json[], $14::text[], $15::smallint[], $16::integer[]) AS r
+        ON CONFLICT (space, entity_type, entity_id) DO UPDATE SET version = excluded.version,
+          timestamp = excluded.timestamp, client_id = excluded.client_id, deleted = excluded.deleted,
+          data = excluded.data, fields = excluded.fields, hash = excluded.hash, bytes = excluded.bytes, at = excluded.at
+      ), appended AS (
+        INSERT INTO ${SCHEMA}.feed (space, at, client_id, version, id, entity_type, entity_id, operation, entity, data,
+          timestamp, transaction_id, bytes)
+        SELECT $1, $2, $3, r.* FROM unnest($17::bigint[], $18::text[], $19::text[], $20::text[], $21::text[],
+          $22::json[], $23::json[], $24::bigint[], $25::text[], $26::integer[]) AS r
+      ), remembered AS (
+        INSERT INTO ${SCHEMA}.applied_changes (space, id, version, payload_hash, at)
+        SELECT $1, r.*, $2 FROM unnest($27::text[], $28::bigint[], $29::text[]) AS r
+      )
+      UPDATE ${SCHEMA}.spaces SET version = $4, last_id = $5 WHERE space = $1 AND version < $4`,
   },
   /**
    * `$2` the version to begin after, `$3` rows, `$4` bytes. One statement, so that the space's row and the feed are of one

@@ -36,8 +36,8 @@ export interface Store extends SqlSession {
    * those that are given without waiting for the one before: then they go in one step to the database and back.
    */
   transaction<T>(work: (session: SqlTransaction) => Promise<T>): Promise<T>;
-  /** Tells the other servers of this database. */
-  notify(spaces: readonly string[]): Promise<void>;
+  /** Tells the other servers of this database; the one that listens by `sender` does not hear itself. */
+  notify(spaces: readonly string[], sender: FeedListener): Promise<void>;
   /** Hears the other servers until the store is closed. */
   listen(listener: FeedListener): void;
   /** Whether a failure is the database's being away or overloaded: the same request may succeed later. */

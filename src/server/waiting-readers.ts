@@ -1,11 +1,12 @@
 // Readers who wait for something new. They hold no connection; a wake reads the feed once for all who stand at one place,
-// and not at all for those who stood where a push of this very server began: they are given what it wrote. A reader who
+// and not at all for those who stood where pushes of this very server began: they are given what those wrote. A reader who
 // comes back to where the feed was just seen to end waits without another read. A wake that is lost must cost a
 // delay, never a change: all spaces with readers are looked at every few seconds.
 import { type Position, encodeCursor } from './cursor.ts';
+import { GrownFeeds } from './grown-feeds.ts';
 import { type FeedPage, type GrownFeed, type Standing, pageOfGrown } from './read-feed.ts';
 import type { ServerClock } from './server-clock.ts';
-import type { Store } from './store.ts';
+import type { FeedListener, Store } from './store.ts';
 
 export interface WaitingReadersOptions {
   readonly store: Store;
@@ -48,6 +49,8 @@ interface Place {
 
 const SWEEP_MS = 5_000;
 const SWEEP_AT_ONCE = 4;
+/** Between two notices to other servers: each wakes the database and all of them. */
+const NOTICE_GAP_MS = 20;
 
 export class WaitingReaders {
   readonly #options: WaitingReadersOptions;
@@ -55,17 +58,20 @@ export class WaitingReaders {
   #count = 0;
   #isDraining = false;
   #cancelSweep: () => void = () => undefined;
+  readonly #grown = new GrownFeeds((grown) => this.#give(grown));
+  readonly #listener: FeedListener = {
+    onSpaces: (spaces) => {
+      for (const space of spaces) void this.#wake(space);
+    },
+    onGap: () => void this.#sweep(),
+  };
   readonly #unsent = new Set<string>();
   #sending: Promise<void> | null = null;
+  #cancelGap: (() => void) | null = null;
 
   constructor(options: WaitingReadersOptions) {
     this.#options = options;
-    options.store.listen({
-      onSpaces: (spaces) => {
-        for (const space of spaces) this.#wake(space);
-      },
-      onGap: () => void this.#sweep(),
-    });
+    options.store.listen(this.#listener);
     this.#planSweep();
   }
 
@@ -170,13 +176,11 @@ export class WaitingReaders {
     return { page, leave: () => leave() };
   }
 
-  /** Something was committed here: for the readers of this server at once, for those of others by one notice for many. */
+  /** Something was committed here: for the readers of this server from memory, for those of others by one notice for many. */
   committed(grown: GrownFeed): void {
-    this.#give(grown);
+    if (!this.#grown.add(grown)) void this.#wake(grown.space);
     this.#unsent.add(grown.space);
-    this.#sending ??= this.#send().finally(() => {
-      this.#sending = null;
-    });
+    if (this.#sending === null && this.#cancelGap === null) this.#send();
   }
 
   /** Answers everyone who waits, and from now on everyone who comes. */
@@ -189,46 +193,60 @@ export class WaitingReaders {
   async close(): Promise<void> {
     this.drain();
     await this.#sending;
+    this.#cancelGap?.();
+    if (this.#unsent.size > 0) this.#send();
+    await this.#sending;
+    this.#cancelGap?.();
   }
 
-  async #send(): Promise<void> {
-    while (this.#unsent.size > 0) {
-      const spaces = [...this.#unsent];
-      this.#unsent.clear();
-      try {
-        await this.#options.store.notify(spaces);
-      } catch (error) {
-        // The others' sweep finds it.
-        this.#options.onReadFailed(error);
-      }
-    }
+  /** At once where nothing was told for a while; then not before the gap is over, with all that has come meanwhile. */
+  #send(): void {
+    const spaces = [...this.#unsent];
+    this.#unsent.clear();
+    const { store, clock, onReadFailed } = this.#options;
+    this.#sending = store
+      .notify(spaces, this.#listener)
+      // The others' sweep finds it.
+      .catch((error: unknown) => onReadFailed(error))
+      .finally(() => {
+        this.#sending = null;
+        this.#cancelGap = clock.setTimer(() => {
+          this.#cancelGap = null;
+          if (this.#unsent.size > 0) this.#send();
+        }, NOTICE_GAP_MS);
+      });
   }
 
-  /** To those who stood where it begins; the others, who missed something before, are woken. */
+  /** To those who stand where it begins or within it; the others, who missed something before, are woken. */
   #give(grown: GrownFeed): void {
-    const place = this.#places.get(grown.space);
+    const { space, after } = grown;
+    const place = this.#places.get(space);
     if (place === undefined) return;
-    const page = place.readers.size === 0 || place.isReading ? null : pageOfGrown(grown);
+    const page = place.readers.size === 0 || place.isReading ? null : pageOfGrown(grown, after);
     if (page === null) {
-      this.#wake(grown.space);
+      void this.#wake(space);
       return;
     }
     heard(place);
-    const after = placeOf(grown.after);
-    for (const reader of place.readers) {
-      if (page.count <= reader.limit && placeOf(reader.standing) === after) reader.settle(page);
+    for (const readers of groupsOf(place.readers).values()) {
+      const [{ standing, limit }] = readers;
+      const rest = placeOf(standing) === placeOf(after) ? page : pageOfGrown(grown, standing);
+      if (rest !== null && rest.count <= limit) for (const reader of readers) reader.settle(rest);
     }
     place.end = page.cursor;
-    place.last = { after, page };
-    if (place.readers.size > 0) void this.#readFor(grown.space, place);
+    place.last = { after: placeOf(after), page };
+    const isAtEnd = ({ standing }: Reader): boolean =>
+      standing !== null && encodeCursor(space, standing) === page.cursor;
+    if (![...place.readers].every(isAtEnd)) void this.#readFor(space, place);
   }
 
-  #wake(space: string): void {
+  async #wake(space: string): Promise<void> {
     const place = this.#places.get(space);
     if (place === undefined) return;
+    this.#grown.forget(space);
     heard(place);
     if (place.isReading) place.isStale = true;
-    else void this.#readFor(space, place);
+    else await this.#readFor(space, place);
   }
 
   async #readFor(space: string, place: Place): Promise<void> {
@@ -245,11 +263,10 @@ export class WaitingReaders {
     }
   }
 
-  async #readOnce(space: string, place: Place, readers: readonly Reader[]): Promise<void> {
-    const [first] = readers;
-    if (first === undefined) return;
+  async #readOnce(space: string, place: Place, readers: readonly [Reader, ...Reader[]]): Promise<void> {
+    const [{ standing, limit }] = readers;
     try {
-      const page = await this.#readShared(space, place, first.standing, first.limit);
+      const page = await this.#readShared(space, place, standing, limit);
       if (page.count > 0) for (const reader of readers) reader.settle(page);
     } catch (error) {
       // While the database is away they go on waiting: the next sweep tries again.
@@ -270,21 +287,17 @@ export class WaitingReaders {
     const next = async (): Promise<void> => {
       for (let entry = waiting.pop(); entry !== undefined; entry = waiting.pop()) {
         const [space, place] = entry;
-        if (place.readers.size === 0) {
-          if (place.isIdle) this.#places.delete(space);
-          place.isIdle = true;
-        }
-        heard(place);
-        if (place.isReading) place.isStale = true;
-        else await this.#readFor(space, place);
+        if (place.readers.size === 0 && place.isIdle) this.#places.delete(space);
+        place.isIdle = place.readers.size === 0;
+        await this.#wake(space);
       }
     };
     await Promise.all(Array.from({ length: SWEEP_AT_ONCE }, next));
   }
 }
 
-function groupsOf(readers: Iterable<Reader>): ReadonlyMap<string, Reader[]> {
-  const groups = new Map<string, Reader[]>();
+function groupsOf(readers: Iterable<Reader>): ReadonlyMap<string, [Reader, ...Reader[]]> {
+  const groups = new Map<string, [Reader, ...Reader[]]>();
   for (const reader of readers) {
     const key = keyOf(reader.standing, reader.limit);
     const group = groups.get(key);

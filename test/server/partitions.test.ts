@@ -9,6 +9,7 @@ import { ProtocolClient, sharedPostgres, startForTest } from '../support/server.
 const PARTS = 8;
 const SPACE = 'space-3';
 const entity = [['Task'], ['new'], [99], [1], ['c'], [false], ['{}'], ['[[99, "c", 1], {}]'], ['h'], [1], [2]];
+const remembered = [['x'], [99], ['h']];
 const change = [[99], ['x'], ['Task'], ['new'], ['insert'], ['{}'], ['{}'], [1], [null], [2]];
 
 /** What each statement is asked with: one that is added without is an error of types. */
@@ -18,12 +19,8 @@ const VALUES: Readonly<Record<keyof typeof STATEMENTS, readonly unknown[]>> = {
   lockSpace: [SPACE],
   readChangeAt: [SPACE, 1],
   readAppliedAt: [SPACE, 'a'],
-  readKnownIds: [SPACE, ['a', 'b']],
-  readEntities: [SPACE, ['Task', 'Task'], ['t1', 't2']],
-  writeEntities: [SPACE, 1, ...entity],
-  appendFeed: [SPACE, 1, 'c', ...change],
-  rememberIds: [SPACE, JSON.stringify([{ id: 'x', version: 99, payload_hash: 'h' }]), 1],
-  moveSpace: [SPACE, 99, 'x'],
+  readPresent: [SPACE, ['a', 'b'], ['Task', 'Task'], ['t1', 't2']],
+  writePush: [SPACE, 1, 'c', 99, 'x', ...entity, ...change, ...remembered],
   readPage: [SPACE, 0, 10, 1_000_000],
   countEntities: [SPACE],
   readSnapshot: [SPACE, '', '', 10, 1_000_000],

@@ -248,8 +248,8 @@ class OwnStore implements Store {
     return this.#store.transaction(work);
   }
 
-  async notify(spaces: readonly string[]): Promise<void> {
-    for (const listener of this.#listeners) listener.onSpaces(spaces);
+  async notify(spaces: readonly string[], sender: FeedListener): Promise<void> {
+    for (const listener of this.#listeners) if (listener !== sender) listener.onSpaces(spaces);
   }
 
   listen(listener: FeedListener): void {
