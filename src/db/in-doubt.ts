@@ -8,7 +8,7 @@ import { asArray } from './sql-values.ts';
 export async function addInDoubt(session: Session, seqs: readonly number[]): Promise<void> {
   await session.run(
     `UPDATE local_data.sync_binding SET in_doubt =
-       ARRAY(SELECT s FROM unnest(in_doubt) AS s UNION SELECT s FROM unnest($1::bigint[]) AS s)`,
+       ARRAY(SELECT unnest(in_doubt) UNION SELECT unnest($1::bigint[]))`,
     [asArray(seqs)],
   );
 }
@@ -16,14 +16,13 @@ export async function addInDoubt(session: Session, seqs: readonly number[]): Pro
 export async function settleDoubt(session: Session, seqs: readonly number[]): Promise<void> {
   await session.run(
     `UPDATE local_data.sync_binding SET in_doubt =
-       ARRAY(SELECT s FROM unnest(in_doubt) AS s WHERE NOT s = ANY($1::bigint[]))`,
+       ARRAY(SELECT unnest(in_doubt) EXCEPT SELECT unnest($1::bigint[]))`,
     [asArray(seqs)],
   );
 }
 
 export async function readInDoubt(session: Session): Promise<ReadonlySet<number>> {
-  const rows = await session.run<{ seq: number }>(`SELECT unnest(in_doubt) AS seq FROM local_data.sync_binding`);
-  return new Set(rows.map(({ seq }) => seq));
+  return new Set(await session.runList<number>(`SELECT to_json(in_doubt) AS rows FROM local_data.sync_binding`));
 }
 
 /**
