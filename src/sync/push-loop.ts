@@ -122,7 +122,9 @@ export class PushLoop {
         }
         const [response, next] = await this.#sendAndPrepare(batch, signal, transport);
         await settling;
-        settling = this.#settle(batch, response);
+        const settle = (): Promise<void> => this.#settle(batch, response);
+        // Before anything else is taken: what the answer does not settle is to be found then.
+        settling = next === undefined ? settle() : onceLeft(settle);
         // It is waited for once the next push is answered, and may fail before.
         settling.catch(() => undefined);
         // Nothing in the next can have to wait for what was accepted: it leaves while the answer is written down.
@@ -205,13 +207,14 @@ export class PushLoop {
     const ledger = this.#ledger;
     const { client_id: clientId, epoch, cursor } = ledger.requireBinding();
     ledger.show({ inFlight: batch.queued.length });
+    const asked = ledger.ask(PUSH_TIMEOUT, signal, (call) =>
+      transport.push({ clientId, epoch, cursor, changes: batch.changes }, call),
+    );
     let next: PushBatch | undefined;
-    const preparing = batch.more ? this.#take().then((taken) => (next = taken)) : Promise.resolve();
+    const preparing = batch.more ? onceLeft(() => this.#take()).then((taken) => (next = taken)) : Promise.resolve();
     preparing.catch(() => undefined);
     try {
-      const response = await ledger.ask(PUSH_TIMEOUT, signal, (call) =>
-        transport.push({ clientId, epoch, cursor, changes: batch.changes }, call),
-      );
+      const response = await asked;
       this.#noteUnseen(batch, response);
       await preparing;
       return [response, next];
@@ -325,6 +328,15 @@ export class PushLoop {
   #release(seq: number): void {
     this.#upTo = Math.min(this.#upTo, seq - 1);
   }
+}
+
+/**
+ * Work on the database that may go on while a push is under way. The database holds the thread for as long as a statement
+ * takes: begun at once, the push would leave after it (measured: 56 ms later, a third of a push of 1,000 changes).
+ */
+async function onceLeft<T>(work: () => Promise<T>): Promise<T> {
+  await new Promise((resolve) => setImmediate(resolve));
+  return work();
 }
 
 function isAllAccepted({ results }: PushResponse, { queued }: PushBatch): boolean {
