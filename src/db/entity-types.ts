@@ -68,6 +68,23 @@ export class EntityTypes {
     return [...this.#types.values()];
   }
 
+  /** Referenced types before those that refer to them; a circle stands in the order of names. */
+  parentsFirst(): EntityType[] {
+    const ordered: EntityType[] = [];
+    const visited = new Set<EntityType>();
+    const visit = (type: EntityType): void => {
+      if (visited.has(type)) return;
+      visited.add(type);
+      for (const { referencedTable } of type.foreignKeys) {
+        const parent = this.byTable(referencedTable);
+        if (parent !== undefined) visit(parent);
+      }
+      ordered.push(type);
+    };
+    for (const type of this.all()) visit(type);
+    return ordered;
+  }
+
   byTable(sqlTable: string): EntityType | undefined {
     return this.all().find((type) => type.sqlTable === sqlTable);
   }

@@ -7,7 +7,6 @@ import type { Session } from '../db/database.ts';
 import type { EntityType } from '../db/entity-types.ts';
 import { listCandidates } from './missing-entities.ts';
 import { supersedeType } from './present-state.ts';
-import { parentsFirst } from './put-entities.ts';
 import { type Binding, bind, readBinding, setBinding } from './sync-binding.ts';
 import type { SyncLedger } from './sync-ledger.ts';
 import { type SyncTransport, TransportError } from './transport.ts';
@@ -90,7 +89,7 @@ async function bindAnew(
 }
 
 function takingPart(ledger: SyncLedger): EntityType[] {
-  return parentsFirst(ledger.parts.entityTypes).filter(({ entityType }) => !ledger.isLocalOnly(entityType));
+  return ledger.parts.entityTypes.parentsFirst().filter(({ entityType }) => !ledger.isLocalOnly(entityType));
 }
 
 /**

@@ -10,7 +10,7 @@ import { pageLimit } from '../db/page-limit.ts';
 import { quoteLiteral } from '../db/sql-values.ts';
 import type { RemoteContext } from './apply-feed.ts';
 import { recordPresent, saysMore } from './present-state.ts';
-import { StillReferredTo, parentsFirst, putEntities } from './put-entities.ts';
+import { StillReferredTo, putEntities } from './put-entities.ts';
 
 const CHUNK = 1_000;
 const REFUSED_LISTED = 1_000;
@@ -49,7 +49,7 @@ export async function meetAgain(context: RemoteContext, bases: readonly EntityBa
   if (met.length === 0) return;
   context.tellMissing();
   const theirs = new Map(bases.map((base) => [laneOf(base), base.data]));
-  for (const type of parentsFirst(context.entityTypes)) {
+  for (const type of context.entityTypes.parentsFirst()) {
     const ofType = met.filter(({ t }) => t === type.entityType);
     const present = await readPresent(
       session,

@@ -120,7 +120,7 @@ function referredFirst(entityTypes: EntityTypes, puts: readonly Put[]): readonly
   const byType = Map.groupBy(stays.values(), ({ entityType }) => entityType);
   const ordered = new Set<Put>();
   const visited = new Set<Put>();
-  for (const type of parentsFirst(entityTypes)) {
+  for (const type of entityTypes.parentsFirst()) {
     const { entityType } = type;
     const columns = type.foreignKeys.flatMap((foreignKey) => columnOfKey(foreignKey, type) ?? []);
     const visit = (put: Put): void => {
@@ -146,9 +146,9 @@ interface Done {
 
 async function putAll(context: PutContext, puts: readonly Put[], previous: Map<string, Entity>): Promise<void> {
   const done: Done[] = [];
-  const types = parentsFirst(context.entityTypes).filter((type) =>
-    puts.some((put) => put.entityType === type.entityType),
-  );
+  const types = context.entityTypes
+    .parentsFirst()
+    .filter((type) => puts.some((put) => put.entityType === type.entityType));
   for (const type of types) {
     const given = puts.filter((put) => put.entityType === type.entityType && put.state !== null);
     done.push(...(await putOfType(context.session, type, given)));
@@ -241,21 +241,4 @@ async function removeOfType(
     ),
   ]);
   return gone.map(({ id, previous }) => ({ type, id, before: previous, entity: null }));
-}
-
-/** Referenced types before those that refer to them; a circle stands in the order of names. */
-export function parentsFirst(entityTypes: EntityTypes): EntityType[] {
-  const ordered: EntityType[] = [];
-  const visited = new Set<string>();
-  const visit = (type: EntityType): void => {
-    if (visited.has(type.entityType)) return;
-    visited.add(type.entityType);
-    for (const { referencedTable } of type.foreignKeys) {
-      const parent = entityTypes.byTable(referencedTable);
-      if (parent !== undefined) visit(parent);
-    }
-    ordered.push(type);
-  };
-  for (const type of entityTypes.all()) visit(type);
-  return ordered;
 }

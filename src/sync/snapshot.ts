@@ -18,7 +18,7 @@ import {
   retrySetAside,
 } from './apply-feed.ts';
 import { meetAgain } from './missing-entities.ts';
-import { UnknownType, parentsFirst } from './put-entities.ts';
+import { UnknownType } from './put-entities.ts';
 import { type Binding, setBinding } from './sync-binding.ts';
 import { type TypeShape, setShape, shapeOf } from './type-standing.ts';
 
@@ -78,7 +78,7 @@ export interface ApplyingFrom {
 }
 
 export function applyingStart(entityTypes: EntityTypes, isLocalOnly: (entityType: string) => boolean): ApplyingFrom {
-  const types = parentsFirst(entityTypes).filter(({ entityType }) => !isLocalOnly(entityType));
+  const types = entityTypes.parentsFirst().filter(({ entityType }) => !isLocalOnly(entityType));
   return {
     step: 'put',
     types: types.map((type) => ({ entityType: type.entityType, shape: shapeOf(type) })),

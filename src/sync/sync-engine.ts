@@ -24,7 +24,6 @@ import type { LocalDataSync } from './local-data-sync.ts';
 import { listMissing, removeMissing, sendMissing } from './missing-entities.ts';
 import { type Obstacle, TOKEN_NEEDED, asConnectError, describeOffline, obstacleOf } from './obstacles.ts';
 import { PullLoop } from './pull-loop.ts';
-import { parentsFirst } from './put-entities.ts';
 import { PushLoop } from './push-loop.ts';
 import { SetAsideRetry } from './set-aside-retry.ts';
 import { receiveSnapshot } from './receive-snapshot.ts';
@@ -319,7 +318,7 @@ export class SyncEngine implements LocalDataSync {
       throw new LocalDataError('SYNC_NOT_CONNECTED', message);
     }
     const decide = { send: sendMissing, remove: removeMissing }[decision];
-    return decide((work) => ledger.write(work), parentsFirst(ledger.parts.entityTypes));
+    return decide((work) => ledger.write(work), ledger.parts.entityTypes.parentsFirst());
   }
 
   async close(): Promise<void> {

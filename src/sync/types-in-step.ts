@@ -7,7 +7,6 @@ import type { SyncRules } from '../protocol/sync-state.ts';
 import { pinTypeMadeOn } from '../db/entity-bases.ts';
 import type { EntityType } from '../db/entity-types.ts';
 import { supersedeType } from './present-state.ts';
-import { parentsFirst } from './put-entities.ts';
 import type { SettleContext } from './settle-push.ts';
 import { putBasesOf } from './snapshot.ts';
 import { setBinding } from './sync-binding.ts';
@@ -175,7 +174,7 @@ export class TypesInStep {
     if (isClosed || !hasRules || binding?.connected !== true || binding.phase !== 'linked') return undefined;
     const names = this.#thatStay();
     if (names.length > 0) return { kind: 'leave', names };
-    const types = parentsFirst(parts.entityTypes).filter(({ entityType }) => !this.#ledger.staysHere(entityType));
+    const types = parts.entityTypes.parentsFirst().filter(({ entityType }) => !this.#ledger.staysHere(entityType));
     const joining = types.find(({ entityType }) => standings.get(entityType)?.isInStep !== true);
     if (joining !== undefined) return { kind: 'join', type: joining };
     const other = types.find((type) => !isDeepStrictEqual(standings.get(type.entityType)?.shape, shapeOf(type)));

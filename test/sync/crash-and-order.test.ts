@@ -11,41 +11,18 @@ import { CrashingPglite } from '../simulation/crashing-pglite.ts';
 import { World } from '../simulation/virtual-world.ts';
 import { LocalDataError, type LocalDataEngine, openLocalData, temporaryDirectory } from '../support/engine.ts';
 import { ProtocolClient } from '../support/server.ts';
-import {
-  SECRET,
-  makeTaskTypes,
-  newSpace,
-  openTasks,
-  startServer,
-  tokenFor,
-  whenChange,
-  whenState,
-} from '../support/sync.ts';
+import { SyncSuite, makeTaskTypes, openTasks, whenChange, whenState } from '../support/sync.ts';
 import { VirtualClock } from '../support/virtual-clock.ts';
 import { type Asked, WATCHED_URL, WatchedTransport } from './watched-transport.ts';
 
-type Server = Awaited<ReturnType<typeof startServer>>;
-
 describe('a client', () => {
-  let server: Server;
-  let space: string;
-  let token: string;
+  const suite = new SyncSuite();
   let directory: ReturnType<typeof temporaryDirectory>;
-  const opened: LocalDataEngine[] = [];
 
-  before(async () => {
-    server = await startServer({ memory: true, secret: SECRET });
-  });
-  after(() => server.close());
-  beforeEach(async () => {
-    space = newSpace();
-    token = await tokenFor(space);
+  beforeEach(() => {
     directory = temporaryDirectory();
   });
-  afterEach(async () => {
-    for (const data of opened.splice(0)) await data.close();
-    directory.remove();
-  });
+  afterEach(() => directory.remove());
 
   describe('that is killed while it pulls', function () {
     this.timeout(240_000);
@@ -57,10 +34,10 @@ describe('a client', () => {
     afterEach(() => pglite.close());
 
     it('has its cursor never ahead of its data, at whichever statement (scenario 3)', async () => {
-      const others = new ProtocolClient(server.url, space, token, 'others');
-      let client = await openOn(pglite, server.url);
+      const others = new ProtocolClient(suite.url, suite.space, suite.token, 'others');
+      let client = await openOn(pglite, suite.url);
       await makeTaskTypes(client.data);
-      await connect(client.data, token);
+      await connect(client.data, suite.token);
       let kills = 0;
       for (let round = 0; ; round += 1) {
         await client.data.sync.goOffline();
@@ -75,8 +52,8 @@ describe('a client', () => {
         client.transport.end();
         await client.database.crash();
         await assertCursorNotAhead(pglite, others);
-        client = await openOn(pglite, server.url);
-        await connect(client.data, token);
+        client = await openOn(pglite, suite.url);
+        await connect(client.data, suite.token);
         await assertLikeServer(pglite, others);
       }
       assert.ok(kills > 20, `a pull has more than ${kills} statements`);
@@ -87,10 +64,10 @@ describe('a client', () => {
     });
 
     it('changes nothing by applying a page a second time, whose cursor was not kept (scenario 3)', async () => {
-      const others = new ProtocolClient(server.url, space, token, 'others');
-      let client = await openOn(pglite, server.url);
+      const others = new ProtocolClient(suite.url, suite.space, suite.token, 'others');
+      let client = await openOn(pglite, suite.url);
       await makeTaskTypes(client.data);
-      await connect(client.data, token);
+      await connect(client.data, suite.token);
       await client.data.upsertEntity('Task', 'ours', { title: 'before the page' });
       await client.data.sync.whenSynced();
       const before = await pglite.query<{ cursor: string; version: number }>(
@@ -107,8 +84,8 @@ describe('a client', () => {
         binding?.cursor,
         binding?.version,
       ]);
-      client = await openOn(pglite, server.url);
-      await connect(client.data, token);
+      client = await openOn(pglite, suite.url);
+      await connect(client.data, suite.token);
       await close(client);
       assert.deepEqual(await everything(pglite), once);
     });
@@ -116,13 +93,12 @@ describe('a client', () => {
 
   it('sends each change once when start-up, reconnect and take-over wake the sender together (scenario 5)', async () => {
     const dataDir = join(directory.path, 'data');
-    await leaveByKilledOwner(dataDir, server.url, token, 250);
-    const transport = new WatchedTransport(server.url);
-    const data = await openLocalData({ dataDir, transports: transport.transports });
-    opened.push(data);
+    await leaveByKilledOwner(dataDir, suite.url, suite.token, 250);
+    const transport = new WatchedTransport(suite.url);
+    const data = suite.closeAfterwards(await openLocalData({ dataDir, transports: transport.transports }));
     const release = transport.holdPushes();
     const sending = transport.next('push');
-    const connecting = () => data.sync.connect({ url: WATCHED_URL, token });
+    const connecting = () => data.sync.connect({ url: WATCHED_URL, token: suite.token });
     const wakes = [
       connecting(),
       data.upsertEntity('Task', 'at-once', { title: 'written at the same instant' }),
@@ -162,13 +138,12 @@ describe('a client', () => {
     let data: LocalDataEngine;
 
     beforeEach(async () => {
-      transport = new WatchedTransport(server.url);
-      data = await openTasks({ transports: transport.transports });
-      opened.push(data);
+      transport = new WatchedTransport(suite.url);
+      data = await suite.client({ transports: transport.transports });
     });
 
     it('sends what waits in the order in which it was made, over all lanes', async () => {
-      await connect(data, token);
+      await connect(data, suite.token);
       await data.sync.goOffline();
       const lanes = ['t9', 't10', 't9', 't100', 't10', 't9', 't100'];
       for (const [priority, id] of lanes.entries()) await data.upsertEntity('Task', id, { title: id, priority });
@@ -182,9 +157,9 @@ describe('a client', () => {
     });
 
     it('has its base where the feed has brought it: what others wrote before its push still arrives (scenario 21)', async () => {
-      const others = new ProtocolClient(server.url, space, token, 'others');
+      const others = new ProtocolClient(suite.url, suite.space, suite.token, 'others');
       await others.push({ entityId: 't1', data: { title: 'base', priority: 1 } });
-      await connect(data, token);
+      await connect(data, suite.token);
       const release = transport.holdPulled();
       await others.push({ entityId: 't1', operation: 'update', data: { priority: 9 }, baseVersion: 1 });
       const change = await data.recordChange('Task', 't1', 'update', { title: 'ours' });
@@ -205,14 +180,14 @@ describe('a client', () => {
 
     beforeEach(async () => {
       clock = new VirtualClock();
-      transport = new WatchedTransport(server.url);
+      transport = new WatchedTransport(suite.url);
       data = await openTasks({ clock, transports: transport.transports });
     });
     afterEach(() => data.close());
 
     it('gives up a push by its clock, lets go of what was on the wire, and sends it again (scenario 17)', async () => {
-      const others = new ProtocolClient(server.url, space, token, 'others');
-      await connect(data, token);
+      const others = new ProtocolClient(suite.url, suite.space, suite.token, 'others');
+      await connect(data, suite.token);
       transport.silent.add('push');
       const pushing = transport.next('push');
       const change = await data.recordChange('Task', 't1', 'insert', { title: 'patient' });
@@ -247,13 +222,13 @@ describe('a client', () => {
         transport.silent.add(kind);
         const asked = transport.next(kind);
         // The first contact is made by connect itself, which says at once where that fails.
-        const connecting = data.sync.connect({ url: WATCHED_URL, token });
+        const connecting = data.sync.connect({ url: WATCHED_URL, token: suite.token });
         if (kind === 'info') {
           await asked;
           clock.advance(limit);
           await assert.rejects(connecting, new RegExp(`did not answer within ${told}`));
           transport.silent.clear();
-          return connect(data, token);
+          return connect(data, suite.token);
         }
         await connecting;
         await asked;
@@ -269,11 +244,11 @@ describe('a client', () => {
 
     for (const kind of ['push', 'pull', 'snapshot'] as const) {
       it(`closes at once while ${kind} has no answer, without its clock going on (scenario 17)`, async () => {
-        if (kind === 'push') await connect(data, token);
+        if (kind === 'push') await connect(data, suite.token);
         transport.silent.add(kind);
         const asked = transport.next(kind);
         if (kind === 'push') await data.upsertEntity('Task', 't1', { title: 'on the wire' });
-        else await data.sync.connect({ url: WATCHED_URL, token });
+        else await data.sync.connect({ url: WATCHED_URL, token: suite.token });
         await asked;
         const before = performance.now();
         await data.close();

@@ -10,55 +10,22 @@ import {
   openLocalData,
   temporaryDirectory,
 } from '../support/engine.ts';
-import {
-  SECRET,
-  makeTaskTypes,
-  newSpace,
-  openTasks,
-  startServer,
-  tokenFor,
-  whenChange,
-  whenState,
-} from '../support/sync.ts';
+import { type OpenOptions, SyncSuite, makeTaskTypes, whenChange, whenState } from '../support/sync.ts';
 import { VirtualClock } from '../support/virtual-clock.ts';
-
-type Server = Awaited<ReturnType<typeof startServer>>;
 
 const DAY = 86_400_000;
 
 describe('push and pull', () => {
-  let server: Server;
-  let token: string;
-  const opened: LocalDataEngine[] = [];
+  const suite = new SyncSuite();
 
-  before(async () => {
-    server = await startServer({ memory: true, secret: SECRET });
-  });
-  after(() => server.close());
-  beforeEach(async () => {
-    token = await tokenFor(newSpace());
-  });
-  afterEach(async () => {
-    for (const data of opened.splice(0)) await data.close();
-  });
+  const client = (options?: OpenOptions): Promise<LocalDataEngine> => suite.client(options);
 
-  async function client(options: Parameters<typeof openTasks>[0] = {}): Promise<LocalDataEngine> {
-    const data = await openTasks(options);
-    opened.push(data);
-    return data;
-  }
-
-  async function connected(): Promise<LocalDataEngine> {
-    const data = await client();
-    await data.sync.connect({ url: server.url, token });
-    await data.sync.whenSynced();
-    return data;
-  }
+  const connected = (): Promise<LocalDataEngine> => suite.connected();
 
   /** A transport to the server of which some calls are other ones. */
   function way(change: (transport: SyncTransport) => Partial<SyncTransport>): OpenTransport {
     return (options) => {
-      const transport = httpTransport({ ...options, url: server.url });
+      const transport = httpTransport({ ...options, url: suite.url });
       return { ...transport, ...change(transport) };
     };
   }
@@ -84,7 +51,7 @@ describe('push and pull', () => {
       })),
     };
     const a = await client({ transports });
-    await a.sync.connect({ url: 'slow:server', token });
+    await a.sync.connect({ url: 'slow:server', token: suite.token });
     await a.sync.goOffline();
     await a.transaction((tx) => {
       for (let index = 0; index < 900; index++) tx.upsertEntity('Task', `first-${index}`, { title: 'a' });
@@ -120,7 +87,7 @@ describe('push and pull', () => {
       })),
     };
     const a = await client({ transports });
-    await a.sync.connect({ url: 'expired:server', token });
+    await a.sync.connect({ url: 'expired:server', token: suite.token });
     await a.sync.whenSynced();
     await a.sync.goOffline();
     const mend = await breakWrites(a, 'local_data.sync_binding', `NEW.phase = 'snapshot' AND OLD.phase <> 'snapshot'`);
@@ -144,7 +111,7 @@ describe('push and pull', () => {
       })),
     };
     const a = await client({ transports });
-    await a.sync.connect({ url: 'proxied:server', token });
+    await a.sync.connect({ url: 'proxied:server', token: suite.token });
     for (const again of [() => a.sync.syncNow(), () => a.sync.goOnline()]) {
       await a.sync.goOffline();
       isRefusing = true;
@@ -168,7 +135,7 @@ describe('push and pull', () => {
     };
     const clock = new VirtualClock();
     const a = await client({ transports, clock });
-    await a.sync.connect({ url: 'busy:server', token });
+    await a.sync.connect({ url: 'busy:server', token: suite.token });
     const delayAfter = async (next: Error): Promise<number> => {
       failure = next;
       const before = a.stores.sync.getState().nextTryAt;
@@ -228,15 +195,14 @@ describe('push and pull', () => {
     const folder = temporaryDirectory();
     const a = await openLocalData({ dataDir: folder.path, transports });
     await makeTaskTypes(a);
-    await a.sync.connect({ url: 'forgetful:server', token });
+    await a.sync.connect({ url: 'forgetful:server', token: suite.token });
     await a.upsertEntity('Task', 't1', { title: 'accepted' });
     await whenState(a, ({ waiting, lastPushAt }) => waiting === 0 && lastPushAt !== null);
     await a.sync.disconnect();
     await a.close();
     isPutBack = true;
-    const again = await openLocalData({ dataDir: folder.path, transports });
-    opened.push(again);
-    await assert.rejects(again.sync.connect({ url: 'forgetful:server', token }), (error) =>
+    const again = suite.closeAfterwards(await openLocalData({ dataDir: folder.path, transports }));
+    await assert.rejects(again.sync.connect({ url: 'forgetful:server', token: suite.token }), (error) =>
       LocalDataError.isCode(error, 'SYNC_SERVER_CHANGED'),
     );
     assert.equal((await again.getEntity('Task', 't1'))?.['title'], 'accepted');
@@ -259,7 +225,7 @@ describe('push and pull', () => {
     const a = await client({ transports });
     await a.exec(`ALTER TABLE tasks ADD CHECK (title <> 'theirs' OR priority IS NULL)`);
     await a.upsertEntity('Task', 't1', { title: 'base' });
-    await a.sync.connect({ url: 'held:server', token });
+    await a.sync.connect({ url: 'held:server', token: suite.token });
     await a.sync.whenSynced();
     const b = await connected();
     const change = await a.recordChange('Task', 't1', 'update', { priority: 5 });
@@ -304,7 +270,7 @@ describe('push and pull', () => {
         })),
       };
       const a = await client({ transports });
-      await a.sync.connect({ url: 'lossy:server', token });
+      await a.sync.connect({ url: 'lossy:server', token: suite.token });
       await a.sync.whenSynced();
       await a.sync.goOffline();
       isLost = true;

@@ -4,10 +4,7 @@ import { randomBytes } from 'node:crypto';
 import { httpTransport } from '../../src/sync/http-transport.ts';
 import type { OpenTransport, SyncTransport } from '../../src/sync/transport.ts';
 import { LocalDataError, TransportError, type LocalDataEngine } from '../support/engine.ts';
-import { SECRET, newSpace, openTasks, startServer, tokenFor, whenChange, whenState } from '../support/sync.ts';
-
-type Server = Awaited<ReturnType<typeof startServer>>;
-type Rules = Parameters<LocalDataEngine['sync']['setRules']>[0];
+import { type Rules, SyncSuite, offline, whenChange, whenState } from '../support/sync.ts';
 
 /** A pull that waits until it is cancelled. */
 const neverAnswers: SyncTransport['pull'] = (_query, { signal }) =>
@@ -17,48 +14,20 @@ const neverAnswers: SyncTransport['pull'] = (_query, { signal }) =>
   });
 
 describe('a push', () => {
-  let server: Server;
-  let token: string;
   let isStrict = true;
-  const opened: LocalDataEngine[] = [];
-
-  before(async () => {
-    server = await startServer({
-      memory: true,
-      secret: SECRET,
-      validate: ({ after }) => {
-        if (after?.['title'] === 'breaks the rule itself') throw new Error('The rule is broken.');
-        return isStrict && (after?.['title'] === 'forbidden' || after?.['name'] === 'forbidden')
-          ? { reason: 'That is not allowed.' }
-          : null;
-      },
-    });
+  const suite = new SyncSuite({
+    validate: ({ after }) => {
+      if (after?.['title'] === 'breaks the rule itself') throw new Error('The rule is broken.');
+      return isStrict && (after?.['title'] === 'forbidden' || after?.['name'] === 'forbidden')
+        ? { reason: 'That is not allowed.' }
+        : null;
+    },
   });
-  after(() => server.close());
-  beforeEach(async () => {
-    token = await tokenFor(newSpace());
+  beforeEach(() => {
     isStrict = true;
   });
-  afterEach(async () => {
-    for (const data of opened.splice(0)) await data.close();
-  });
 
-  async function connected(rules: Rules = {}): Promise<LocalDataEngine> {
-    const data = await openTasks();
-    opened.push(data);
-    await data.sync.setRules(rules);
-    await data.sync.connect({ url: server.url, token });
-    await data.sync.whenSynced();
-    return data;
-  }
-
-  /** Written offline, so that all of it waits together. */
-  async function offline(data: LocalDataEngine, write: () => Promise<unknown>): Promise<void> {
-    await data.sync.goOffline();
-    await write();
-    await data.sync.goOnline();
-    await data.sync.whenSynced();
-  }
+  const connected = (rules?: Rules): Promise<LocalDataEngine> => suite.connected(rules);
 
   async function statuses(data: LocalDataEngine): Promise<string[]> {
     const { changes } = await data.listChanges({ limit: 1_000 });
@@ -176,7 +145,7 @@ describe('a push', () => {
     let isNarrow = true;
     const sizes: number[] = [];
     const narrow: OpenTransport = (options) => {
-      const transport = httpTransport({ ...options, url: server.url });
+      const transport = httpTransport({ ...options, url: suite.url });
       const push: SyncTransport['push'] = (request, call) => {
         sizes.push(request.changes.length);
         const isTooLarge = isNarrow && request.changes.some(({ entityId }) => entityId === 't3');
@@ -185,9 +154,8 @@ describe('a push', () => {
       };
       return { ...transport, push };
     };
-    const a = await openTasks({ transports: { narrow } });
-    opened.push(a);
-    await a.sync.connect({ url: 'narrow:server', token });
+    const a = await suite.client({ transports: { narrow } });
+    await a.sync.connect({ url: 'narrow:server', token: suite.token });
     await a.sync.goOffline();
     const ids = [];
     for (let i = 0; i < 8; i++)
@@ -229,7 +197,7 @@ describe('a push', () => {
   it('that was accepted and not seen again tells of a server that was put back to before it, which the cursor cannot', async () => {
     let isPutBack = false;
     const forgetful: OpenTransport = (options) => {
-      const transport = httpTransport({ ...options, url: server.url });
+      const transport = httpTransport({ ...options, url: suite.url });
       const info: SyncTransport['info'] = async (call) => {
         const present = await transport.info(call);
         return isPutBack ? { ...present, version: 0 } : present;
@@ -237,9 +205,8 @@ describe('a push', () => {
       // What was accepted does not come back before the server is gone.
       return { ...transport, info, pull: neverAnswers };
     };
-    const a = await openTasks({ transports: { forgetful } });
-    opened.push(a);
-    await a.sync.connect({ url: 'forgetful:server', token });
+    const a = await suite.client({ transports: { forgetful } });
+    await a.sync.connect({ url: 'forgetful:server', token: suite.token });
     const change = await a.recordChange('Task', 't1', 'insert', { title: 'accepted' });
     await whenChange(a, change.id, ({ status }) => status === 'synced');
     await a.sync.goOffline();
@@ -253,7 +220,7 @@ describe('a push', () => {
   it('whose answer gives a version a second time tells of it too, and settles nothing', async () => {
     let isPutBack = false;
     const forgetful: OpenTransport = (options) => {
-      const transport = httpTransport({ ...options, url: server.url });
+      const transport = httpTransport({ ...options, url: suite.url });
       const push: SyncTransport['push'] = async (request, call) => {
         const answer = await transport.push(request, call);
         if (!isPutBack) return answer;
@@ -261,9 +228,8 @@ describe('a push', () => {
       };
       return { ...transport, push, pull: neverAnswers };
     };
-    const a = await openTasks({ transports: { forgetful } });
-    opened.push(a);
-    await a.sync.connect({ url: 'forgetful:server', token });
+    const a = await suite.client({ transports: { forgetful } });
+    await a.sync.connect({ url: 'forgetful:server', token: suite.token });
     const first = await a.recordChange('Task', 't1', 'insert', { title: 'accepted' });
     await whenChange(a, first.id, ({ status }) => status === 'synced');
     isPutBack = true;
@@ -289,7 +255,7 @@ describe('a push', () => {
     const sent = Promise.withResolvers<void>();
     const answered = Promise.withResolvers<void>();
     const late: OpenTransport = (options) => {
-      const transport = httpTransport({ ...options, url: server.url });
+      const transport = httpTransport({ ...options, url: suite.url });
       const push: SyncTransport['push'] = async (request, call) => {
         const answer = await transport.push(request, call);
         if (request.changes.some(({ data }) => data?.['title'] === 'later')) {
@@ -300,10 +266,9 @@ describe('a push', () => {
       };
       return { ...transport, push };
     };
-    const a = await openTasks({ transports: { late } });
-    opened.push(a);
+    const a = await suite.client({ transports: { late } });
     await a.upsertEntity('Task', 't1', { title: 'base', priority: 1 });
-    await a.sync.connect({ url: 'late:server', token });
+    await a.sync.connect({ url: 'late:server', token: suite.token });
     await a.sync.whenSynced();
     await a.sync.goOffline();
     const restored = await a.recordChange('Task', 't1', 'update', { priority: 7 });
@@ -336,28 +301,13 @@ describe('a push', () => {
 });
 
 describe('a conflict', () => {
-  let server: Server;
-  let token: string;
-  const opened: LocalDataEngine[] = [];
-
-  before(async () => {
-    server = await startServer({ memory: true, secret: SECRET });
-  });
-  after(() => server.close());
-  beforeEach(async () => {
-    token = await tokenFor(newSpace());
-  });
-  afterEach(async () => {
-    for (const data of opened.splice(0)) await data.close();
-  });
+  const suite = new SyncSuite();
 
   async function connected(rules: Rules): Promise<LocalDataEngine> {
-    const data = await openTasks();
+    const data = await suite.client();
     await data.registerEntityType({ entityType: 'Note' });
-    opened.push(data);
     await data.sync.setRules(rules);
-    await data.sync.connect({ url: server.url, token });
-    await data.sync.whenSynced();
+    await suite.connect(data);
     return data;
   }
 
@@ -501,27 +451,12 @@ describe('a conflict', () => {
 });
 
 describe('a key that is taken out of a document', () => {
-  let server: Server;
-  let token: string;
-  const opened: LocalDataEngine[] = [];
-
-  before(async () => {
-    server = await startServer({ memory: true, secret: SECRET });
-  });
-  after(() => server.close());
-  beforeEach(async () => {
-    token = await tokenFor(newSpace());
-  });
-  afterEach(async () => {
-    for (const data of opened.splice(0)) await data.close();
-  });
+  const suite = new SyncSuite();
 
   async function connected(): Promise<LocalDataEngine> {
-    const data = await openTasks();
+    const data = await suite.client();
     await data.registerEntityType({ entityType: 'Note' });
-    opened.push(data);
-    await data.sync.connect({ url: server.url, token });
-    await data.sync.whenSynced();
+    await suite.connect(data);
     return data;
   }
 

@@ -3,38 +3,20 @@ import assert from 'node:assert/strict';
 import { httpTransport } from '../../src/sync/http-transport.ts';
 import type { OpenTransport, SyncTransport } from '../../src/sync/transport.ts';
 import { type LocalDataEngine, TransportError } from '../support/engine.ts';
-import { SECRET, newSpace, openTasks, startServer, tokenFor, whenChange } from '../support/sync.ts';
-
-type Server = Awaited<ReturnType<typeof startServer>>;
-type Rules = Parameters<LocalDataEngine['sync']['setRules']>[0];
-type OpenOptions = Parameters<typeof openTasks>[0];
+import { type OpenOptions, type Rules, SyncSuite, offline, whenChange } from '../support/sync.ts';
 
 describe('the queue of a push', () => {
-  let server: Server;
-  let token: string;
   let isStrict = true;
-  const opened: LocalDataEngine[] = [];
+  const suite = new SyncSuite({
+    validate: ({ after }) => (isStrict && after?.['name'] === 'forbidden' ? { reason: 'That is not allowed.' } : null),
+  });
 
-  before(async () => {
-    server = await startServer({
-      memory: true,
-      secret: SECRET,
-      validate: ({ after }) =>
-        isStrict && after?.['name'] === 'forbidden' ? { reason: 'That is not allowed.' } : null,
-    });
-  });
-  after(() => server.close());
-  beforeEach(async () => {
-    token = await tokenFor(newSpace());
+  beforeEach(() => {
     isStrict = true;
-  });
-  afterEach(async () => {
-    for (const data of opened.splice(0)) await data.close();
   });
 
   async function open(options: OpenOptions = {}): Promise<LocalDataEngine> {
-    const data = await openTasks(options);
-    opened.push(data);
+    const data = await suite.client(options);
     await data.registerEntityType({ entityType: 'Note' });
     return data;
   }
@@ -42,26 +24,17 @@ describe('the queue of a push', () => {
   async function connected(rules: Rules = {}): Promise<LocalDataEngine> {
     const data = await open();
     await data.sync.setRules(rules);
-    await data.sync.connect({ url: server.url, token });
-    await data.sync.whenSynced();
+    await suite.connect(data);
     return data;
   }
 
   /** The real way to the server, with something of it changed. */
   function through(change: (transport: SyncTransport) => Partial<SyncTransport>): OpenOptions {
     const changed: OpenTransport = (options) => {
-      const transport = httpTransport({ ...options, url: server.url });
+      const transport = httpTransport({ ...options, url: suite.url });
       return { ...transport, ...change(transport) };
     };
     return { transports: { changed } };
-  }
-
-  /** Written offline, so that all of it waits together. */
-  async function offline(data: LocalDataEngine, write: () => Promise<unknown>): Promise<void> {
-    await data.sync.goOffline();
-    await write();
-    await data.sync.goOnline();
-    await data.sync.whenSynced();
   }
 
   async function statuses(data: LocalDataEngine): Promise<string[]> {
@@ -123,7 +96,7 @@ describe('the queue of a push', () => {
     );
     await a.upsertEntity('Task', 't1', { title: 'mine' });
     await a.sync.setRules(rules);
-    await a.sync.connect({ url: 'changed:server', token });
+    await a.sync.connect({ url: 'changed:server', token: suite.token });
     await asked.promise;
     await a.deleteEntity('Task', 't1');
     mayCome.resolve();
@@ -176,7 +149,7 @@ describe('the queue of a push', () => {
         },
       })),
     );
-    await a.sync.connect({ url: 'changed:server', token });
+    await a.sync.connect({ url: 'changed:server', token: suite.token });
     await a.sync.whenSynced();
     await a.sync.goOffline();
     const gone = await a.recordChange('Task', 't1', 'delete');
@@ -196,7 +169,7 @@ describe('the queue of a push', () => {
     await a.exec('DROP TABLE tasks');
     assert.ok(!(await a.listEntityTypes()).some(({ entityType }) => entityType === 'Task'));
     await a.sync.setRules(keep);
-    await a.sync.connect({ url: server.url, token });
+    await a.sync.connect({ url: suite.url, token: suite.token });
     await a.sync.whenSynced();
     await a.upsertEntity('Note', 'n1', { title: 'private, since then' });
     const table = (await a.listEntityTypes()).find(({ entityType }) => entityType === 'Note')?.table;
@@ -237,7 +210,7 @@ describe('the queue of a push', () => {
     }));
     const retry = { attempts: 8, baseDelayMs: 2_000, maxDelayMs: 2_000 };
     const a = await open({ ...failing, clock, retry });
-    await a.sync.connect({ url: 'changed:server', token });
+    await a.sync.connect({ url: 'changed:server', token: suite.token });
     await a.sync.whenSynced();
     const change = await a.recordChange('Task', 't1', 'insert', { title: 'late' });
     await whenChange(a, change.id, ({ status, failure }) => status === 'retrying' && failure?.stage === 'push');

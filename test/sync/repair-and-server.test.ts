@@ -8,46 +8,25 @@ import type { ErrorCode } from '../../src/protocol/errors.ts';
 import { httpTransport } from '../../src/sync/http-transport.ts';
 import type { OpenTransport, SyncTransport } from '../../src/sync/transport.ts';
 import { LocalDataError, type LocalDataEngine, temporaryDirectory } from '../support/engine.ts';
-import { SECRET, newSpace, openTasks, startServer, tokenFor, whenChange, whenState } from '../support/sync.ts';
+import { type OpenOptions, type Rules, SyncSuite, startServer, whenChange, whenState } from '../support/sync.ts';
 import { VirtualClock } from '../support/virtual-clock.ts';
 
-type Server = Awaited<ReturnType<typeof startServer>>;
 type Validate = NonNullable<Parameters<typeof startServer>[0]['validate']>;
 
 const refuseForbidden: Validate = ({ after }) =>
   after?.['title'] === 'forbidden' ? { reason: 'The title is not allowed.', field: 'title' } : null;
 
 describe('repairing beside a server', () => {
-  let server: Server;
-  let token: string;
   let validate: Validate = refuseForbidden;
-  const opened: LocalDataEngine[] = [];
+  const suite = new SyncSuite({ validate: (write) => validate(write) });
 
-  before(async () => {
-    server = await startServer({ memory: true, secret: SECRET, validate: (write) => validate(write) });
-  });
-  after(() => server.close());
-  beforeEach(async () => {
+  beforeEach(() => {
     validate = refuseForbidden;
-    token = await tokenFor(newSpace());
-  });
-  afterEach(async () => {
-    for (const data of opened.splice(0)) await data.close();
   });
 
-  async function client(options: Parameters<typeof openTasks>[0] = {}): Promise<LocalDataEngine> {
-    const data = await openTasks(options);
-    opened.push(data);
-    return data;
-  }
+  const client = (options?: OpenOptions): Promise<LocalDataEngine> => suite.client(options);
 
-  async function connected(rules: Parameters<LocalDataEngine['sync']['setRules']>[0] = {}): Promise<LocalDataEngine> {
-    const data = await client();
-    await data.sync.setRules(rules);
-    await data.sync.connect({ url: server.url, token });
-    await data.sync.whenSynced();
-    return data;
-  }
+  const connected = (rules?: Rules): Promise<LocalDataEngine> => suite.connected(rules);
 
   /** Task t1 is on the server; then, offline, a change that the server refuses and one behind it, and both are sent. */
   async function refusedAndBehind(
@@ -79,12 +58,12 @@ describe('repairing beside a server', () => {
   }
 
   /** A database whose server's answers to what is pushed are held back from now until they are let through. */
-  async function held(options: Parameters<typeof openTasks>[0] = {}) {
+  async function held(options: OpenOptions = {}) {
     const arrived = Promise.withResolvers<void>();
     const answered = Promise.withResolvers<void>();
     let isHolding = false;
     const late: OpenTransport = (given) => {
-      const transport = httpTransport({ ...given, url: server.url });
+      const transport = httpTransport({ ...given, url: suite.url });
       const push: SyncTransport['push'] = async (request, call) => {
         const answer = await transport.push(request, call);
         if (isHolding) arrived.resolve();
@@ -100,7 +79,7 @@ describe('repairing beside a server', () => {
       return { ...transport, push, pull };
     };
     const a = await client({ transports: { late }, ...options });
-    await a.sync.connect({ url: 'late:server', token });
+    await a.sync.connect({ url: 'late:server', token: suite.token });
     await a.upsertEntity('Task', 't1', { title: 'base', priority: 1 });
     await a.sync.whenSynced();
     /** Resolves once the server has what is pushed from now on, and its answer is held back. */
@@ -829,7 +808,7 @@ describe('repairing beside a server', () => {
       const a = await client();
       await a.exec(`ALTER TABLE tasks DROP CONSTRAINT tasks_project_id_fkey,
         ADD FOREIGN KEY (project_id) REFERENCES projects (id) ON DELETE CASCADE`);
-      await a.sync.connect({ url: server.url, token });
+      await a.sync.connect({ url: suite.url, token: suite.token });
       await a.upsertEntity('Project', 'p1', { name: 'One' });
       await a.upsertEntity('Task', 't1', { title: 'child', project_id: 'p1' });
       await a.sync.whenSynced();

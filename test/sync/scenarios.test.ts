@@ -5,53 +5,29 @@ import { httpTransport } from '../../src/sync/http-transport.ts';
 import type { OpenTransport, SyncTransport } from '../../src/sync/transport.ts';
 import { LocalDataError, type LocalDataEngine, openLocalData, temporaryDirectory } from '../support/engine.ts';
 import {
+  type OpenOptions,
+  type Rules,
   SECRET,
+  SyncSuite,
   makeTaskTypes,
   newSpace,
-  openTasks,
   startServer,
   tokenFor,
   whenChange,
   whenState,
 } from '../support/sync.ts';
 
-type Server = Awaited<ReturnType<typeof startServer>>;
 type Policy = 'merge' | 'last-write-wins' | 'local-wins' | 'remote-wins' | 'manual';
 
 describe('synchronisation', () => {
-  let server: Server;
-  let token: string;
-  const opened: LocalDataEngine[] = [];
-
-  before(async () => {
-    server = await startServer({
-      memory: true,
-      secret: SECRET,
-      validate: ({ after }) =>
-        after?.['title'] === 'forbidden' ? { reason: 'The title is not allowed.', field: 'title' } : null,
-    });
-  });
-  after(() => server.close());
-  beforeEach(async () => {
-    token = await tokenFor(newSpace());
-  });
-  afterEach(async () => {
-    for (const data of opened.splice(0)) await data.close();
+  const suite = new SyncSuite({
+    validate: ({ after }) =>
+      after?.['title'] === 'forbidden' ? { reason: 'The title is not allowed.', field: 'title' } : null,
   });
 
-  async function client(options: Parameters<typeof openTasks>[0] = {}): Promise<LocalDataEngine> {
-    const data = await openTasks(options);
-    opened.push(data);
-    return data;
-  }
+  const client = (options?: OpenOptions): Promise<LocalDataEngine> => suite.client(options);
 
-  async function connected(rules: Parameters<LocalDataEngine['sync']['setRules']>[0] = {}): Promise<LocalDataEngine> {
-    const data = await client();
-    await data.sync.setRules(rules);
-    await data.sync.connect({ url: server.url, token });
-    await data.sync.whenSynced();
-    return data;
-  }
+  const connected = (rules?: Rules): Promise<LocalDataEngine> => suite.connected(rules);
 
   /** Both have task t1, and both are offline. */
   async function apart(policy: Policy): Promise<[LocalDataEngine, LocalDataEngine]> {
@@ -91,8 +67,8 @@ describe('synchronisation', () => {
   it('is in contact once when it is told to connect twice at once, and the first call says that another took its place', async () => {
     const a = await client();
     const calls = await Promise.allSettled([
-      a.sync.connect({ url: server.url, token }),
-      a.sync.connect({ url: server.url, token }),
+      a.sync.connect({ url: suite.url, token: suite.token }),
+      a.sync.connect({ url: suite.url, token: suite.token }),
     ]);
     assert.deepEqual(
       calls.map((call) => (call.status === 'rejected' ? codeOf(call.reason) : call.status)),
@@ -108,7 +84,7 @@ describe('synchronisation', () => {
     const options = { dataDir: join(directory.path, 'data') };
     const first = await openLocalData(options);
     await makeTaskTypes(first);
-    await first.sync.connect({ url: server.url, token });
+    await first.sync.connect({ url: suite.url, token: suite.token });
     await first.sync.whenSynced();
     await first.sync.setNetworkConditions({ lostAnswers: 1 });
     await first.upsertEntity('Task', 't1', { title: 'once' });
@@ -118,7 +94,7 @@ describe('synchronisation', () => {
     const again = await openLocalData(options);
     const [before] = (await again.listChanges()).changes;
     assert.equal(before?.status, 'applied');
-    await again.sync.connect({ url: server.url, token });
+    await again.sync.connect({ url: suite.url, token: suite.token });
     await again.sync.whenSynced();
     const changes = (await again.listChanges()).changes;
     assert.deepEqual(
@@ -236,7 +212,7 @@ describe('synchronisation', () => {
     assert.equal(waiting?.attempts, 0);
     await assert.rejects(a.sync.whenSynced(), (error) => LocalDataError.isCode(error, 'SYNC_SIGN_IN_NEEDED'));
     await a.sync.setNetworkConditions(null);
-    await a.sync.connect({ url: server.url, token });
+    await a.sync.connect({ url: suite.url, token: suite.token });
     await a.sync.whenSynced();
     assert.equal((await a.getChange(waiting.id))?.status, 'synced');
   });
@@ -407,7 +383,7 @@ describe('synchronisation', () => {
   it('shows what the server makes of a change with its echo, also where that comes before the answer (scenario 22)', async () => {
     const echoed = Promise.withResolvers<void>();
     const late: OpenTransport = (options) => {
-      const transport = httpTransport({ ...options, url: server.url });
+      const transport = httpTransport({ ...options, url: suite.url });
       const push: SyncTransport['push'] = async (request, call) => {
         const answer = await transport.push(request, call);
         await echoed.promise;
@@ -421,7 +397,7 @@ describe('synchronisation', () => {
       return { ...transport, push, pull };
     };
     const a = await client({ transports: { late } });
-    await a.sync.connect({ url: 'late:server', token });
+    await a.sync.connect({ url: 'late:server', token: suite.token });
     await a.sync.whenSynced();
     await a.sync.goOffline();
     await a.upsertEntity('Task', 't1', { title: 'mine' });
@@ -472,7 +448,7 @@ describe('synchronisation', () => {
     let own = await startServer(options);
     const port = Number(new URL(own.url).port);
     const a = await client();
-    await a.sync.connect({ url: own.url, token });
+    await a.sync.connect({ url: own.url, token: suite.token });
     await a.sync.whenSynced();
     await own.close();
     const change = await a.recordChange('Task', 't1', 'insert', { title: 'waits' });
@@ -487,20 +463,20 @@ describe('synchronisation', () => {
     let own = await startServer({ memory: true, secret: SECRET });
     const port = Number(new URL(own.url).port);
     const a = await client();
-    await a.sync.connect({ url: own.url, token });
+    await a.sync.connect({ url: own.url, token: suite.token });
     await a.upsertEntity('Task', 't1', { title: 'before' });
     await a.sync.whenSynced();
     await own.close();
     await a.upsertEntity('Task', 't2', { title: 'meanwhile' });
     own = await startServer({ memory: true, secret: SECRET, port });
     await whenState(a, (state) => state.status === 'needs-decision');
-    await assert.rejects(a.sync.connect({ url: own.url, token }), (error) =>
+    await assert.rejects(a.sync.connect({ url: own.url, token: suite.token }), (error) =>
       LocalDataError.isCode(error, 'SYNC_SERVER_CHANGED'),
     );
-    await a.sync.connect({ url: own.url, token, onServerChanged: 'start-anew' });
+    await a.sync.connect({ url: own.url, token: suite.token, onServerChanged: 'start-anew' });
     await a.sync.whenSynced();
     const b = await client();
-    await b.sync.connect({ url: own.url, token });
+    await b.sync.connect({ url: own.url, token: suite.token });
     await b.sync.whenSynced();
     assert.equal((await b.getEntity('Task', 't2'))?.['title'], 'meanwhile');
     // What the server had before and lacks now is kept, and sent only if a person says so.
@@ -516,7 +492,7 @@ describe('synchronisation', () => {
   it('refuses another space than the one the database belongs to', async () => {
     const a = await connected();
     const other = await tokenFor(newSpace());
-    await assert.rejects(a.sync.connect({ url: server.url, token: other }), (error) =>
+    await assert.rejects(a.sync.connect({ url: suite.url, token: other }), (error) =>
       LocalDataError.isCode(error, 'SYNC_OTHER_SERVER'),
     );
   });
@@ -546,7 +522,7 @@ describe('synchronisation', () => {
     await b.upsertEntity('Task', 'own', { title: 'from b' });
     await b.upsertEntity('Task', 'own', { title: 'from b, edited' });
     await b.upsertEntity('Task', 'shared', { title: 'from b' });
-    await b.sync.connect({ url: server.url, token });
+    await b.sync.connect({ url: suite.url, token: suite.token });
     await b.sync.whenSynced();
     await a.sync.whenSynced();
     assert.equal((await a.getEntity('Task', 'own'))?.['title'], 'from b, edited');
@@ -668,7 +644,7 @@ describe('synchronisation', () => {
   it('keeps what it inserted after a delete that changed nothing, where the echo comes before the answer', async () => {
     const echoed = Promise.withResolvers<void>();
     const late: OpenTransport = (options) => {
-      const transport = httpTransport({ ...options, url: server.url });
+      const transport = httpTransport({ ...options, url: suite.url });
       const push: SyncTransport['push'] = async (request, call) => {
         const answer = await transport.push(request, call);
         await echoed.promise;
@@ -677,7 +653,7 @@ describe('synchronisation', () => {
       return { ...transport, push };
     };
     const a = await client({ transports: { late } });
-    await a.sync.connect({ url: 'late:server', token });
+    await a.sync.connect({ url: 'late:server', token: suite.token });
     await a.sync.whenSynced();
     await a.sync.goOffline();
     await a.recordChange('Task', 't1', 'delete');
@@ -757,7 +733,7 @@ describe('synchronisation', () => {
     await a.sync.goOffline();
     await a.upsertEntity('Task', 't1', { title: 'offline' });
     assert.equal((await a.listChanges()).changes[0]?.reason, 'you work offline');
-    await a.sync.connect({ url: server.url, token });
+    await a.sync.connect({ url: suite.url, token: suite.token });
     await a.sync.whenSynced();
     assert.equal((await a.listChanges()).changes[0]?.status, 'synced');
   });
@@ -772,10 +748,10 @@ describe('synchronisation', () => {
       await assert.rejects(a.sync.connect({ url, token: withToken }), (error) => LocalDataError.isCode(error, code));
       assert.equal((await a.sync.state()).status, 'not-configured');
     };
-    await refused('nonsense', token, 'INVALID_ARGUMENT');
-    await refused(server.url, 'not a token', 'INVALID_ARGUMENT');
-    await refused('http://127.0.0.1:1', token, 'SYNC_UNREACHABLE');
-    await refused(server.url, `${token.slice(0, -4)}AAAA`, 'SYNC_SIGN_IN_NEEDED');
+    await refused('nonsense', suite.token, 'INVALID_ARGUMENT');
+    await refused(suite.url, 'not a token', 'INVALID_ARGUMENT');
+    await refused('http://127.0.0.1:1', suite.token, 'SYNC_UNREACHABLE');
+    await refused(suite.url, `${suite.token.slice(0, -4)}AAAA`, 'SYNC_SIGN_IN_NEEDED');
   });
 });
 

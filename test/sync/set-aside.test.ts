@@ -3,27 +3,16 @@ import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { httpTransport } from '../../src/sync/http-transport.ts';
 import type { OpenTransport, SyncTransport } from '../../src/sync/transport.ts';
-import { type LocalDataEngine, TransportError } from '../support/engine.ts';
-import { SECRET, newSpace, openTasks, startServer, tokenFor, whenChange, whenState } from '../support/sync.ts';
+import { TransportError } from '../support/engine.ts';
+import { SyncSuite, whenChange, whenState } from '../support/sync.ts';
 
 describe('what is set aside', () => {
-  let server: Awaited<ReturnType<typeof startServer>>;
-  const opened: LocalDataEngine[] = [];
-
-  before(async () => {
-    server = await startServer({ memory: true, secret: SECRET });
-  });
-  after(() => server.close());
-  afterEach(async () => {
-    for (const data of opened.splice(0)) await data.close();
-  });
+  const suite = new SyncSuite();
 
   it('finds its place by itself once what was in its way is gone, though nothing new comes from the server', async () => {
-    const token = await tokenFor(newSpace());
-    const [a, b] = [await openTasks(), await openTasks()];
-    opened.push(a, b);
+    const [a, b] = [await suite.client(), await suite.client()];
     await a.sync.setRules({ Task: { sync: false } });
-    for (const data of [a, b]) await data.sync.connect({ url: server.url, token });
+    for (const data of [a, b]) await data.sync.connect({ url: suite.url, token: suite.token });
     await a.upsertEntity('Project', 'p1', { name: 'One' });
     await a.upsertEntity('Task', 't1', { title: 'here alone', project_id: 'p1' });
     await a.sync.whenSynced();
@@ -39,9 +28,7 @@ describe('what is set aside', () => {
   });
 
   it('is a delete of what is still referred to here, by whatever columns; nothing here goes with it', async () => {
-    const token = await tokenFor(newSpace());
-    const [a, b] = [await openTasks(), await openTasks()];
-    opened.push(a, b);
+    const [a, b] = [await suite.client(), await suite.client()];
     for (const data of [a, b]) {
       await data.exec(`CREATE TABLE plots (tenant_id integer, id integer PRIMARY KEY, code text UNIQUE, UNIQUE (tenant_id, id));
         CREATE TABLE huts (id text PRIMARY KEY, tenant_id integer, plot_id integer,
@@ -51,7 +38,7 @@ describe('what is set aside', () => {
         await data.registerEntityType({ entityType, table });
     }
     await b.sync.setRules({ Hut: { sync: false }, Sign: { sync: false } });
-    for (const data of [a, b]) await data.sync.connect({ url: server.url, token });
+    for (const data of [a, b]) await data.sync.connect({ url: suite.url, token: suite.token });
     for (const id of [7, 8, 9]) await a.upsertEntity('Plot', String(id), { tenant_id: 1, code: `c${id}` });
     await a.sync.whenSynced();
     await b.sync.whenSynced();
@@ -80,11 +67,9 @@ describe('what is set aside', () => {
   });
 
   it('is tried again whole, however much of it cannot go, and first what a person retries', async () => {
-    const token = await tokenFor(newSpace());
-    const [a, b] = [await openTasks(), await openTasks()];
-    opened.push(a, b);
+    const [a, b] = [await suite.client(), await suite.client()];
     await b.exec(`ALTER TABLE tasks ADD CHECK (priority IS NULL), ADD CONSTRAINT later CHECK (title <> 'later')`);
-    for (const data of [a, b]) await data.sync.connect({ url: server.url, token });
+    for (const data of [a, b]) await data.sync.connect({ url: suite.url, token: suite.token });
     await a.exec(`INSERT INTO tasks (id, title, priority)
       SELECT lpad(i::text, 4, '0'), CASE WHEN i > 1020 THEN 'later' ELSE 'never' END, CASE WHEN i <= 1020 THEN 1 END
       FROM generate_series(1, 1100) i`);
@@ -99,15 +84,13 @@ describe('what is set aside', () => {
   });
 
   it('is one row alone of a long chain that came last first, and the chain is in place at once', async () => {
-    const token = await tokenFor(newSpace());
-    const [a, b] = [await openTasks(), await openTasks()];
-    opened.push(a, b);
+    const [a, b] = [await suite.client(), await suite.client()];
     for (const data of [a, b]) {
       await data.exec(`CREATE TABLE nodes (id text PRIMARY KEY, name text, parent text)`);
       await data.registerEntityType({ entityType: 'Node', table: 'nodes' });
     }
     await b.exec(`ALTER TABLE nodes ADD CHECK (name <> 'bad'), ADD FOREIGN KEY (parent) REFERENCES nodes (id)`);
-    for (const data of [a, b]) await data.sync.connect({ url: server.url, token });
+    for (const data of [a, b]) await data.sync.connect({ url: suite.url, token: suite.token });
     await b.sync.whenSynced();
     await a.exec(`INSERT INTO nodes SELECT lpad(i::text, 3, '0'), CASE WHEN i = 200 THEN 'bad' ELSE 'good' END,
       CASE WHEN i < 199 THEN lpad((i + 1)::text, 3, '0') END FROM generate_series(1, 200) i`);
@@ -118,14 +101,12 @@ describe('what is set aside', () => {
   });
 
   it('is only what the tables here refuse, by whatever code: all else of the page comes, and what is here goes', async () => {
-    const token = await tokenFor(newSpace());
-    const [a, b] = [await openTasks(), await openTasks()];
-    opened.push(a, b);
+    const [a, b] = [await suite.client(), await suite.client()];
     await b.exec(`CREATE INDEX by_title ON tasks (title);
       CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
         RAISE 'not here: %', NEW.title USING ERRCODE = NEW.settings->>'code'; END $$;
       CREATE TRIGGER refuse BEFORE INSERT ON tasks FOR EACH ROW WHEN (NEW.settings ? 'code') EXECUTE FUNCTION refuse()`);
-    for (const data of [a, b]) await data.sync.connect({ url: server.url, token });
+    for (const data of [a, b]) await data.sync.connect({ url: suite.url, token: suite.token });
     const codes = ['LD001', '45000', '0A000', '40001', '55000', 'XX000'];
     await a.transaction((tx) => {
       tx.upsertEntity('Task', 'first', { title: 'before them' });
@@ -150,13 +131,13 @@ describe('what is set aside', () => {
 });
 
 describe('what waits here', () => {
+  const suite = new SyncSuite();
+
   it('becomes a conflict once it no longer fits on what the server has, and the entity is as it is there', async () => {
-    const server = await startServer({ memory: true, secret: SECRET });
-    const token = await tokenFor(newSpace());
     const shown = Promise.withResolvers<void>();
     let isHeld = true;
     const held: OpenTransport = (options) => {
-      const transport = httpTransport({ ...options, url: server.url });
+      const transport = httpTransport({ ...options, url: suite.url });
       const push: SyncTransport['push'] = async (request, call) => {
         if (!isHeld) return transport.push(request, call);
         await shown.promise;
@@ -164,42 +145,37 @@ describe('what waits here', () => {
       };
       return { ...transport, push };
     };
-    const [a, b] = [await openTasks(), await openTasks({ transports: { held } })];
-    try {
-      await a.sync.connect({ url: server.url, token });
-      await a.upsertEntity('Task', 't1', { title: 'base', priority: 1 });
-      await a.sync.whenSynced();
-      await b.exec(`ALTER TABLE tasks ADD CHECK (NOT done OR priority < 5)`);
-      await b.sync.connect({ url: 'held:server', token });
-      await b.sync.whenSynced();
-      await b.sync.goOffline();
-      await b.upsertEntity('Task', 't1', { done: true });
-      await b.upsertEntity('Task', 't1', { title: 'behind it' });
-      await a.upsertEntity('Task', 't1', { priority: 9 });
-      await a.sync.whenSynced();
-      const [first, behind] = (await b.listChanges({ entityId: 't1' })).changes.filter(
-        ({ origin }) => origin !== 'remote',
-      );
-      await b.sync.goOnline();
-      await whenChange(b, first?.id ?? '', ({ status }) => status === 'conflicted');
-      const entity = await b.getEntity('Task', 't1');
-      assert.deepEqual([entity?.['title'], entity?.['done'], entity?.['priority']], ['base', false, 9]);
-      const conflict = (await b.sync.conflicts()).find(({ id }) => id === first?.id)?.conflict;
-      assert.deepEqual([conflict?.mine?.['done'], conflict?.theirs?.['priority']], [true, 9]);
-      isHeld = false;
-      shown.resolve();
-      await b.sync.whenSynced();
-      assert.equal((await b.getChange(behind?.id ?? ''))?.status, 'blocked');
-      assert.equal((await a.getEntity('Task', 't1'))?.['done'], false);
-      await b.sync.resolve(first?.id ?? '', { keep: 'theirs' });
-      await b.sync.whenSynced();
-      await a.sync.whenSynced();
-      assert.deepEqual(await a.getEntity('Task', 't1'), await b.getEntity('Task', 't1'));
-      assert.equal((await a.getEntity('Task', 't1'))?.['title'], 'behind it');
-    } finally {
-      for (const data of [a, b]) await data.close();
-      await server.close();
-    }
+    const [a, b] = [await suite.client(), await suite.client({ transports: { held } })];
+    await a.sync.connect({ url: suite.url, token: suite.token });
+    await a.upsertEntity('Task', 't1', { title: 'base', priority: 1 });
+    await a.sync.whenSynced();
+    await b.exec(`ALTER TABLE tasks ADD CHECK (NOT done OR priority < 5)`);
+    await b.sync.connect({ url: 'held:server', token: suite.token });
+    await b.sync.whenSynced();
+    await b.sync.goOffline();
+    await b.upsertEntity('Task', 't1', { done: true });
+    await b.upsertEntity('Task', 't1', { title: 'behind it' });
+    await a.upsertEntity('Task', 't1', { priority: 9 });
+    await a.sync.whenSynced();
+    const [first, behind] = (await b.listChanges({ entityId: 't1' })).changes.filter(
+      ({ origin }) => origin !== 'remote',
+    );
+    await b.sync.goOnline();
+    await whenChange(b, first?.id ?? '', ({ status }) => status === 'conflicted');
+    const entity = await b.getEntity('Task', 't1');
+    assert.deepEqual([entity?.['title'], entity?.['done'], entity?.['priority']], ['base', false, 9]);
+    const conflict = (await b.sync.conflicts()).find(({ id }) => id === first?.id)?.conflict;
+    assert.deepEqual([conflict?.mine?.['done'], conflict?.theirs?.['priority']], [true, 9]);
+    isHeld = false;
+    shown.resolve();
+    await b.sync.whenSynced();
+    assert.equal((await b.getChange(behind?.id ?? ''))?.status, 'blocked');
+    assert.equal((await a.getEntity('Task', 't1'))?.['done'], false);
+    await b.sync.resolve(first?.id ?? '', { keep: 'theirs' });
+    await b.sync.whenSynced();
+    await a.sync.whenSynced();
+    assert.deepEqual(await a.getEntity('Task', 't1'), await b.getEntity('Task', 't1'));
+    assert.equal((await a.getEntity('Task', 't1'))?.['title'], 'behind it');
   });
 });
 

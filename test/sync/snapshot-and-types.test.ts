@@ -16,42 +16,24 @@ import {
   openLocalData,
   temporaryDirectory,
 } from '../support/engine.ts';
-import { SECRET, makeTaskTypes, newSpace, openTasks, startServer, tokenFor, whenState } from '../support/sync.ts';
-
-type Rules = Parameters<LocalDataEngine['sync']['setRules']>[0];
-type Server = Awaited<ReturnType<typeof startServer>>;
+import {
+  type OpenOptions,
+  type Rules,
+  SECRET,
+  SyncSuite,
+  makeTaskTypes,
+  startServer,
+  whenState,
+} from '../support/sync.ts';
 
 const TASKS_STAY: Rules = { Task: { sync: false } };
 
 describe('snapshots and entity types', () => {
-  let server: Server;
-  let token: string;
-  const opened: LocalDataEngine[] = [];
+  const suite = new SyncSuite();
 
-  before(async () => {
-    server = await startServer({ memory: true, secret: SECRET });
-  });
-  after(() => server.close());
-  beforeEach(async () => {
-    token = await tokenFor(newSpace());
-  });
-  afterEach(async () => {
-    for (const data of opened.splice(0)) await data.close();
-  });
+  const client = (options?: OpenOptions): Promise<LocalDataEngine> => suite.client(options);
 
-  async function client(options: Parameters<typeof openTasks>[0] = {}): Promise<LocalDataEngine> {
-    const data = await openTasks(options);
-    opened.push(data);
-    return data;
-  }
-
-  async function connected(rules: Rules = {}): Promise<LocalDataEngine> {
-    const data = await client();
-    await data.sync.setRules(rules);
-    await data.sync.connect({ url: server.url, token });
-    await data.sync.whenSynced();
-    return data;
-  }
+  const connected = (rules?: Rules): Promise<LocalDataEngine> => suite.connected(rules);
 
   /** The first has everything on the server before the second asks for it. */
   async function bothSynced(...all: LocalDataEngine[]): Promise<void> {
@@ -167,7 +149,7 @@ describe('snapshots and entity types', () => {
       const a = await connected();
       const first = await openLocalData(options);
       await makeTaskTypes(first);
-      await first.sync.connect({ url: server.url, token });
+      await first.sync.connect({ url: suite.url, token: suite.token });
       await first.upsertEntity('Task', 't1', { title: 'sent' });
       await first.sync.whenSynced();
       await first.sync.setRules(TASKS_STAY);
@@ -175,7 +157,7 @@ describe('snapshots and entity types', () => {
       await first.close();
 
       const again = await openLocalData(options);
-      await again.sync.connect({ url: server.url, token });
+      await again.sync.connect({ url: suite.url, token: suite.token });
       await again.upsertEntity('Task', 't2', { title: 'private too' });
       await bothSynced(again, a);
       assert.equal((await again.getEntity('Task', 't1'))?.['title'], 'private');
@@ -221,7 +203,7 @@ describe('snapshots and entity types', () => {
       const b = await client();
       await b.exec('CREATE TABLE items (id text PRIMARY KEY, name text)');
       await b.registerEntityType({ entityType: 'Item', table: 'items' });
-      await b.sync.connect({ url: server.url, token });
+      await b.sync.connect({ url: suite.url, token: suite.token });
       await b.sync.whenSynced();
       assert.deepEqual((await b.queryEntities('Item', { orderBy: 'id' })).rows, [
         { id: 'i1', name: 'edited' },
@@ -245,7 +227,7 @@ describe('snapshots and entity types', () => {
       const b = await client();
       await b.exec('CREATE TABLE items (id integer PRIMARY KEY, name text)');
       await b.registerEntityType({ entityType: 'Item', table: 'items' });
-      await b.sync.connect({ url: server.url, token });
+      await b.sync.connect({ url: suite.url, token: suite.token });
       await b.sync.whenSynced();
       assert.equal(await b.countEntities('Item'), 2_500);
       assert.equal((await b.sync.verify()).differencesTotal, 0);
@@ -281,7 +263,7 @@ describe('snapshots and entity types', () => {
       const options = { dataDir: join(directory.path, 'data') };
       const first = await openLocalData(options);
       await makeTaskTypes(first);
-      await first.sync.connect({ url: server.url, token });
+      await first.sync.connect({ url: suite.url, token: suite.token });
       await first.sync.whenSynced();
       assert.equal((await first.sync.state()).setAside, 1);
       await first.close();
@@ -289,7 +271,7 @@ describe('snapshots and entity types', () => {
       const again = await openLocalData(options);
       await again.registerEntityType({ entityType: 'Note' });
       await until(again, async () => (await again.countEntities('Note')) === 3);
-      await again.sync.connect({ url: server.url, token });
+      await again.sync.connect({ url: suite.url, token: suite.token });
       await again.sync.whenSynced();
       assert.equal((await again.sync.state()).setAside, 0);
       assert.equal((await again.getEntity('Note', 'n3'))?.['text'], 'n3');
@@ -361,7 +343,7 @@ describe('snapshots and entity types', () => {
       transports: Record<string, OpenTransport>;
     } {
       const open: OpenTransport = (options) => {
-        const transport = httpTransport({ ...options, url: server.url });
+        const transport = httpTransport({ ...options, url: suite.url });
         const snapshot: SyncTransport['snapshot'] = async (query, call) => {
           const page = await transport.snapshot(query, call);
           return {
@@ -384,7 +366,7 @@ describe('snapshots and entity types', () => {
       await a.upsertEntity('Task', 't2', { title: 'readable' });
       await a.sync.whenSynced();
       const b = await client(strange({ entities: [nonsense, 'no entity at all'] }));
-      await b.sync.connect({ url: 'strange:server', token });
+      await b.sync.connect({ url: 'strange:server', token: suite.token });
       await b.sync.whenSynced();
       assert.equal((await b.getEntity('Task', 't2'))?.['title'], 'readable');
       assert.equal((await b.sync.state()).setAside, 2);
@@ -414,7 +396,7 @@ describe('snapshots and entity types', () => {
       };
       const first = await openLocalData(options);
       await makeTaskTypes(first);
-      await first.sync.connect({ url: 'strange:server', token });
+      await first.sync.connect({ url: 'strange:server', token: suite.token });
       await first.sync.whenSynced();
       await a.upsertEntity('Task', 't1', { title: 'goes on' });
       for (const id of ['n1', 'n2']) await a.upsertEntity('Note', id, { text: id });
@@ -423,7 +405,7 @@ describe('snapshots and entity types', () => {
       await first.close();
 
       const again = await openLocalData(options);
-      await again.sync.connect({ url: 'strange:server', token });
+      await again.sync.connect({ url: 'strange:server', token: suite.token });
       await again.sync.whenSynced();
       assert.equal((await again.sync.state()).setAside, 3);
       await again.registerEntityType({ entityType: 'Note' });
@@ -466,7 +448,7 @@ describe('snapshots and entity types', () => {
     const b = await client();
     await b.upsertEntity('Task', 't1', { title: 'mine' });
     await b.sync.setRules({ Project: { sync: false }, Task: { conflicts: 'remote-wins' } });
-    await b.sync.connect({ url: server.url, token });
+    await b.sync.connect({ url: suite.url, token: suite.token });
     await b.sync.whenSynced();
     await whenState(b, ({ setAside }) => setAside === 1);
     const [aside] = (await b.listChanges({ status: 'failed' })).changes;
@@ -483,7 +465,7 @@ describe('snapshots and entity types', () => {
     await b.sync.whenSynced();
     const pushed = Promise.withResolvers<void>();
     const slow: OpenTransport = (options) => {
-      const transport = httpTransport({ ...options, url: server.url });
+      const transport = httpTransport({ ...options, url: suite.url });
       const snapshot: SyncTransport['snapshot'] = async ({ page }, call) => {
         const answer = await transport.snapshot({ page, limit: 1 }, call);
         if (page === null) {
@@ -506,7 +488,7 @@ describe('snapshots and entity types', () => {
     const a = await client({ transports: { slow } });
     await a.sync.setRules({ Task: { conflicts: 'remote-wins' } });
     await a.upsertEntity('Task', 't2', { title: 'mine' });
-    await a.sync.connect({ url: 'slow:server', token });
+    await a.sync.connect({ url: 'slow:server', token: suite.token });
     await bothSynced(a, b);
     const there = await b.getEntity('Task', 't2');
     assert.equal(there?.['title'], 'written between the pages');
@@ -518,7 +500,7 @@ describe('snapshots and entity types', () => {
     let isPutBack = false;
     const snapshots: string[] = [];
     const truncated: OpenTransport = (options) => {
-      const transport = httpTransport({ ...options, url: server.url });
+      const transport = httpTransport({ ...options, url: suite.url });
       const pull: SyncTransport['pull'] = (query, call) => {
         if (isPutBack) throw new TransportError('history-changed', 'This server was put back to an earlier state.');
         if (isExpired) throw new TransportError('cursor-expired', 'The feed no longer reaches back so far.');
@@ -533,7 +515,7 @@ describe('snapshots and entity types', () => {
       return { ...transport, pull, snapshot };
     };
     const a = await client({ transports: { truncated } });
-    await a.sync.connect({ url: 'truncated:server', token });
+    await a.sync.connect({ url: 'truncated:server', token: suite.token });
     await a.upsertEntity('Task', 't1', { title: 'kept' });
     await a.sync.whenSynced();
     await a.sync.goOffline();
@@ -547,12 +529,10 @@ describe('snapshots and entity types', () => {
 
   it('deletes here what it lacks where the feed no longer reaches back so far, unless changes wait for it', async () => {
     const short = await startServer({ memory: true, secret: SECRET, retention: { feedRows: 1, everyMs: 20 } });
-    const space = newSpace();
-    token = await tokenFor(space);
     const [a, b] = [await client(), await client()];
     for (const data of [a, b]) {
       await data.sync.setRules({ Task: { conflicts: 'manual' } });
-      await data.sync.connect({ url: short.url, token });
+      await data.sync.connect({ url: short.url, token: suite.token });
     }
     for (const id of ['t1', 't2', 't3']) await a.upsertEntity('Task', id, { title: 'base' });
     await bothSynced(a, b);
@@ -563,7 +543,10 @@ describe('snapshots and entity types', () => {
     await a.deleteEntity('Task', 't2');
     await a.upsertEntity('Task', 't4', { title: 'new' });
     await a.sync.whenSynced();
-    await whenExpired(httpTransport({ url: short.url, token, space }), String(rows[0]?.['cursor']));
+    await whenExpired(
+      httpTransport({ url: short.url, token: suite.token, space: suite.space }),
+      String(rows[0]?.['cursor']),
+    );
     await b.sync.goOnline();
     await b.sync.whenSynced();
     const { rows: here } = await b.queryEntities('Task', { orderBy: 'id' });
@@ -580,7 +563,7 @@ describe('snapshots and entity types', () => {
     await b.sync.resolve(conflicted?.id ?? '', { keep: 'mine' });
     await bothSynced(b, a);
     assert.equal((await a.getEntity('Task', 't2'))?.['title'], 'waits');
-    for (const data of opened.splice(0)) await data.close();
+    await suite.closeAll();
     await short.close();
   });
 
@@ -589,14 +572,14 @@ describe('snapshots and entity types', () => {
     const options = { dataDir: join(directory.path, 'data') };
     const first = await openLocalData(options);
     await makeTaskTypes(first);
-    await first.sync.connect({ url: server.url, token });
+    await first.sync.connect({ url: suite.url, token: suite.token });
     await first.upsertEntity('Task', 't1', { title: 'sent' });
     await first.sync.whenSynced();
     await first.exec(`DROP TABLE local_data.synced_types, local_data.missing_entities;
       ALTER TABLE local_data.sync_binding DROP COLUMN rules; COMMENT ON SCHEMA local_data IS '2'`);
     await first.close();
     const again = await openLocalData(options);
-    await again.sync.connect({ url: server.url, token });
+    await again.sync.connect({ url: suite.url, token: suite.token });
     await again.upsertEntity('Task', 't2', { title: 'new' });
     await again.sync.whenSynced();
     assert.equal((await again.sync.state()).version, 2);
@@ -625,18 +608,18 @@ describe('snapshots and entity types', () => {
       };
     }
 
-    async function connectTo(url: string, options: Parameters<typeof openTasks>[0] = {}): Promise<LocalDataEngine> {
+    async function connectTo(url: string, options: OpenOptions = {}): Promise<LocalDataEngine> {
       const data = await client(options);
-      await data.sync.connect({ url, token });
+      await data.sync.connect({ url, token: suite.token });
       await data.sync.whenSynced();
       return data;
     }
 
     async function startAnew(data: LocalDataEngine, url: string): Promise<void> {
-      await assert.rejects(data.sync.connect({ url, token }), (error) =>
+      await assert.rejects(data.sync.connect({ url, token: suite.token }), (error) =>
         LocalDataError.isCode(error, 'SYNC_SERVER_CHANGED'),
       );
-      await data.sync.connect({ url, token, onServerChanged: 'start-anew' });
+      await data.sync.connect({ url, token: suite.token, onServerChanged: 'start-anew' });
       await data.sync.whenSynced();
     }
 
@@ -752,7 +735,7 @@ describe('snapshots and entity types', () => {
       const options = { dataDir: join(directory.path, 'data') };
       const first = await openLocalData(options);
       await makeTaskTypes(first);
-      await first.sync.connect({ url: own.url, token });
+      await first.sync.connect({ url: own.url, token: suite.token });
       for (const id of ['t1', 't2']) await first.upsertEntity('Task', id, { title: 'old' });
       await first.sync.whenSynced();
       await own.reset();
@@ -761,7 +744,7 @@ describe('snapshots and entity types', () => {
       await first.upsertEntity('Task', 't1', { priority: 3 });
       await first.close();
       const again = await openLocalData(options);
-      await again.sync.connect({ url: own.url, token });
+      await again.sync.connect({ url: own.url, token: suite.token });
       await again.sync.whenSynced();
       await whenState(again, ({ missing }) => missing === 1);
       assert.equal((await again.sync.state()).refused, 0);
@@ -802,10 +785,9 @@ describe('snapshots and entity types', () => {
         own = await startServer({ dataDir, secret: SECRET, port });
       };
       const clientDirectory = join(directory.path, 'client');
-      const a = await openLocalData({ dataDir: clientDirectory });
-      opened.push(a);
+      const a = suite.closeAfterwards(await openLocalData({ dataDir: clientDirectory }));
       await makeTaskTypes(a);
-      await a.sync.connect({ url: own.url, token });
+      await a.sync.connect({ url: own.url, token: suite.token });
       await a.upsertEntity('Task', 't1', { title: 'one' });
       await a.sync.whenSynced();
       await own.close();
@@ -828,7 +810,7 @@ describe('snapshots and entity types', () => {
       await bothSynced(a, b);
       assert.deepEqual(await titlesAt(b), { t1: 'one, edited', t2: 'two', t3: 'three' });
       assert.equal((await a.sync.verify()).differencesTotal, 0);
-      for (const data of opened.splice(0)) await data.close();
+      await suite.closeAll();
       await own.close();
       directory.remove();
     });

@@ -3,39 +3,23 @@ import assert from 'node:assert/strict';
 import { httpTransport } from '../../src/sync/http-transport.ts';
 import type { OpenTransport, SyncTransport } from '../../src/sync/transport.ts';
 import { LocalDataError, type LocalDataEngine } from '../support/engine.ts';
-import { SECRET, newSpace, openTasks, startServer, tokenFor, whenState } from '../support/sync.ts';
+import { type OpenOptions, SyncSuite, whenState } from '../support/sync.ts';
 import { VirtualClock } from '../support/virtual-clock.ts';
 
-type Server = Awaited<ReturnType<typeof startServer>>;
-type OpenOptions = Parameters<typeof openTasks>[0];
-
 describe('verifying against the server', () => {
-  let server: Server;
-  let token: string;
   let forbids = true;
-  const opened: LocalDataEngine[] = [];
-
-  before(async () => {
-    server = await startServer({
-      memory: true,
-      secret: SECRET,
-      validate: ({ after }) => (forbids && after?.['title'] === 'forbidden' ? { reason: 'Not allowed.' } : null),
-    });
+  const suite = new SyncSuite({
+    validate: ({ after }) => (forbids && after?.['title'] === 'forbidden' ? { reason: 'Not allowed.' } : null),
   });
-  after(() => server.close());
-  beforeEach(async () => {
-    token = await tokenFor(newSpace());
+
+  beforeEach(() => {
     forbids = true;
   });
-  afterEach(async () => {
-    for (const data of opened.splice(0)) await data.close();
-  });
 
-  async function connected(options: OpenOptions = {}, url = server.url): Promise<LocalDataEngine> {
-    const data = await openTasks(options);
-    opened.push(data);
+  async function connected(options: OpenOptions = {}, url = suite.url): Promise<LocalDataEngine> {
+    const data = await suite.client(options);
     await data.sync.setRules({ Task: { conflicts: 'manual' } });
-    await data.sync.connect({ url, token });
+    await data.sync.connect({ url, token: suite.token });
     await data.sync.whenSynced();
     return data;
   }
@@ -166,7 +150,7 @@ describe('verifying against the server', () => {
     const cancelled = new AbortController();
     let asked = 0;
     const cancelling: OpenTransport = (options) => {
-      const transport = httpTransport({ ...options, url: server.url });
+      const transport = httpTransport({ ...options, url: suite.url });
       const bucket: SyncTransport['bucket'] = async (query, call) => {
         const answer = await transport.bucket(query, call);
         asked += 1;
