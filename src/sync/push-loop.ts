@@ -8,6 +8,7 @@ import { addInDoubt, readInDoubt, settleDoubt } from '../db/in-doubt.ts';
 import { RetrySchedule } from '../db/retry-schedule.ts';
 import type { Accepted } from './accepted-unseen.ts';
 import { putOrSetAside } from './apply-feed.ts';
+import { onceLeft } from './once-left.ts';
 import { type PushBatch, type PushLimits, type QueuedChange, takePushBatch } from './push-batch.ts';
 import { failPush, isAccepted, settlePush } from './settle-push.ts';
 import { setBinding } from './sync-binding.ts';
@@ -328,15 +329,6 @@ export class PushLoop {
   #release(seq: number): void {
     this.#upTo = Math.min(this.#upTo, seq - 1);
   }
-}
-
-/**
- * Work on the database that may go on while a push is under way. The database holds the thread for as long as a statement
- * takes: begun at once, the push would leave after it (measured: 56 ms later, a third of a push of 1,000 changes).
- */
-async function onceLeft<T>(work: () => Promise<T>): Promise<T> {
-  await new Promise((resolve) => setImmediate(resolve));
-  return work();
 }
 
 function isAllAccepted({ results }: PushResponse, { queued }: PushBatch): boolean {

@@ -1,5 +1,8 @@
-// Receives a snapshot page by page and puts it in place, going on where an interruption left it.
+// Receives a snapshot page by page and puts it in place, going on where an interruption left it. The next page is on its way
+// while one is kept.
+import type { SnapshotResponse } from '../protocol/sync.ts';
 import { settleOldDoubt } from './old-doubt.ts';
+import { onceLeft } from './once-left.ts';
 import type { Binding } from './sync-binding.ts';
 import { type ApplyingFrom, applySnapshotChunk, applyingStart, keepSnapshotPage } from './snapshot.ts';
 import type { SyncLedger } from './sync-ledger.ts';
@@ -26,20 +29,30 @@ export async function receiveSnapshot(
 async function receivePages(ledger: SyncLedger, signal: AbortSignal, transport: SyncTransport): Promise<void> {
   let received = 0;
   let limit = PAGE_SIZE;
-  while (ledger.requireBinding().phase === 'snapshot' && !signal.aborted) {
-    const binding = ledger.requireBinding();
-    const page = await ledger.ask(SNAPSHOT_TIMEOUT, signal, (call) =>
-      transport.snapshot({ page: binding.snapshot_page, limit }, call).catch((error: unknown) => {
+  /** Undefined where it was too large: then less is asked for. */
+  const ask = (page: string | null): Promise<SnapshotResponse | undefined> =>
+    ledger.ask(SNAPSHOT_TIMEOUT, signal, (call) =>
+      transport.snapshot({ page, limit }, call).catch((error: unknown) => {
         const isTooLarge = error instanceof TransportError && error.kind === 'too-large';
         if (!isTooLarge || limit === 1) throw error;
         limit = Math.max(1, Math.floor(limit / 2));
         return undefined;
       }),
     );
+  let asked: Promise<SnapshotResponse | undefined> | undefined;
+  while (ledger.requireBinding().phase === 'snapshot' && !signal.aborted) {
+    const binding = ledger.requireBinding();
+    const page = await (asked ?? ask(binding.snapshot_page));
+    asked = undefined;
     if (page === undefined) continue;
     if (page.epoch !== binding.epoch)
       throw new TransportError('epoch-changed', 'The server has another history than before.');
-    await ledger.write((context) => keepSnapshotPage(context, binding, page));
+    if (page.next !== null) {
+      asked = ask(page.next);
+      // It is waited for once this page is kept, and may fail before.
+      asked.catch(() => undefined);
+    }
+    await onceLeft(() => ledger.write((context) => keepSnapshotPage(context, binding, page)));
     received += page.entities.length;
     await ledger.reread();
     ledger.show({ snapshot: { received, total: page.total } });
